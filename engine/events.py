@@ -1,0 +1,161 @@
+"""What happened: the events of users and of tenants, as they are written in the log for ever.
+
+An event type never changes its meaning, and fields are only added, each with a default, so that every event ever
+written can be read. `data` in the log is such a struct as JSON, with its type beside its fields.
+
+Attributes are named by the leaf that holds the value (`title`, `name.formatted`,
+`urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department`); multi-valued ones stand whole.
+Versions are places in the event's own stream.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from engine.settings import Settings
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Something that happened."""
+
+
+class Change(Struct, frozen=True, rename={"from_": "from"}):
+    """A value before and after; null where there was or is none."""
+
+    from_: Any
+    to: Any
+
+
+class UserProvisioned(Event, frozen=True, tag=True):
+    """The directory created a user. `role` is the role in force; what the directory sent is `attributes["role"]`.
+
+    `prefixes` are the URNs under which the directory names active, microsoftId and role, where it reads them again.
+    """
+
+    attributes: dict[str, Any]
+    active: bool
+    role: str
+    prefixes: tuple[str, ...] = ()
+
+
+class AttributesChanged(Event, frozen=True, tag=True):
+    """Attributes got other values.
+
+    `overwrote` names each local edit that a value of the directory replaced, `confirmed` each one to which the
+    directory sent the same value, so that it is the directory's again; both by the version of that edit.
+    """
+
+    changes: dict[str, Change] = {}
+    overwrote: dict[str, int] = {}
+    confirmed: dict[str, int] = {}
+    prefixes: tuple[str, ...] = ()
+
+
+class RoleAssigned(Event, frozen=True, kw_only=True, tag=True, rename={"from_": "from"}):
+    """The role in force changed. `sent` is the directory's own spelling, `active` whether the user holds a seat."""
+
+    from_: str
+    to: str
+    sent: str | None = None
+    active: bool
+    overwrote: dict[str, int] = {}
+
+
+class Deactivated(Event, frozen=True, tag=True):
+    """The user stopped being active, and its seat, of this role, is free."""
+
+    role: str
+    overwrote: dict[str, int] = {}
+
+
+class Reactivated(Event, frozen=True, tag=True):
+    """The user became active again and holds a seat of this role."""
+
+    role: str
+    overwrote: dict[str, int] = {}
+
+
+class UserDeleted(Event, frozen=True, tag=True):
+    """The directory deleted the user, who was active or not. The person's history stays."""
+
+    active: bool
+    role: str
+
+
+UserEvent = UserProvisioned | AttributesChanged | RoleAssigned | Deactivated | Reactivated | UserDeleted
+
+
+class TenantRegistered(Event, frozen=True, tag=True):
+    """A customer organisation was registered."""
+
+    name: str
+    settings: Settings = Settings()
+
+
+class SettingsChanged(Event, frozen=True, tag=True):
+    """Settings got other values."""
+
+    changes: dict[str, Change]
+
+
+class TokenIssued(Event, frozen=True, tag=True):
+    """A token was issued. `digest` is the SHA-256 of its secret, in hexadecimal; the secret is nowhere."""
+
+    token_id: UUID
+    name: str
+    scopes: tuple[str, ...]
+    digest: str
+    expires_at: datetime
+
+
+class TokenRevoked(Event, frozen=True, tag=True):
+    """A token ended before its expiry."""
+
+    token_id: UUID
+    name: str
+
+
+class RequestRefused(Event, frozen=True, tag=True):
+    """A write with a valid token was refused.
+
+    `path` is without the query; `user_id` is set if it names a user; `subject` is what the body says about whom it
+    meant (userName, externalId, microsoftId), as far as it could be read.
+    """
+
+    method: str
+    path: str
+    status: int
+    detail: str
+    scim_type: str | None = None
+    user_id: UUID | None = None
+    subject: dict[str, str] = {}
+
+
+TenantEvent = TenantRegistered | SettingsChanged | TokenIssued | TokenRevoked | RequestRefused
+
+AnyEvent = UserEvent | TenantEvent
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: AnyEvent) -> str:
+    return _ENCODER.encode(event).decode()
+
+
+def decode(data: str | bytes) -> AnyEvent:
+    """The event as it was written. Fields that this version does not know stay in the log and are passed over.
+
+    Raises msgspec.ValidationError if the data is no event of a known type.
+    """
+    return _DECODER.decode(data)
+
+
+def type_of(event: AnyEvent) -> str:
+    return type(event).__name__
+
+
+TYPES: tuple[str, ...] = tuple(each.__name__ for each in (*UserEvent.__args__, *TenantEvent.__args__))

@@ -1,0 +1,368 @@
+"""The filter language of RFC 7644 §3.4.2.2: from text to a tree whose attributes and values are typed already."""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Literal, cast
+
+import msgspec
+from msgspec import Struct
+
+from engine import schema
+from engine.refusals import BadRequest, InvalidFilter
+from engine.schema import Attribute, Target
+
+Operator = Literal["eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le"]
+Value = str | bool | datetime | None
+
+LONGEST = 8_000  # characters
+DEEPEST = 30  # brackets within brackets
+MOST_TERMS = 100
+
+
+class Compare(Struct, frozen=True, tag=True):
+    """An attribute's value against a given one. A null on the right means "has no value"."""
+
+    target: Target
+    operator: Operator
+    value: Value
+
+
+class Present(Struct, frozen=True, tag=True):
+    """The attribute has a value."""
+
+    target: Target
+
+
+class Some(Struct, frozen=True, tag=True):
+    """At least one element of the multi-valued attribute fulfils `inner`, whose targets are its sub-attributes."""
+
+    target: Target
+    inner: "Filter"
+
+
+class And(Struct, frozen=True, tag=True):
+    """Both sides hold."""
+
+    left: "Filter"
+    right: "Filter"
+
+
+class Or(Struct, frozen=True, tag=True):
+    """At least one side holds."""
+
+    left: "Filter"
+    right: "Filter"
+
+
+class Not(Struct, frozen=True, tag=True):
+    """The inner filter does not hold."""
+
+    inner: "Filter"
+
+
+class Nothing(Struct, frozen=True, tag=True):
+    """The attribute is none of ours, so nobody has a value there."""
+
+    name: str
+
+
+Filter = Compare | Present | Some | And | Or | Not | Nothing
+
+_TOKEN = re.compile(r'\s*(?:(?P<mark>[()\[\]])|(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>[^\s()\[\]"]+)|(?P<odd>\S))')
+_OPERATORS = {"eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le"}
+_IN_ORDER = {"gt", "ge", "lt", "le"}
+_CONSTANTS = {"true": True, "false": False, "null": None}
+
+
+class Token(Struct, frozen=True):
+    """A piece of the text with the place where it starts, counted from 1 as people count."""
+
+    text: str
+    at: int
+
+
+def tokens(text: str, refuse: type[BadRequest]) -> list[Token]:
+    found = [
+        Token(match.group().strip(), match.start(match.lastgroup or 0) + 1)
+        for match in _TOKEN.finditer(text)
+        if match.lastgroup
+    ]
+    for token, match in zip(found, _TOKEN.finditer(text), strict=False):
+        if match.lastgroup == "odd":
+            raise refuse(f"A quoted value begins at character {token.at} and does not end.")
+    return found
+
+
+class Parser:
+    """Reads filters and value paths from one text; refuses with the place at which it stopped understanding."""
+
+    def __init__(self, text: str, refuse: type[BadRequest] = InvalidFilter, most_terms: int = MOST_TERMS) -> None:
+        self._refuse = refuse
+        self._most_terms = most_terms
+        if len(text) > LONGEST:
+            raise refuse(f"This is {len(text)} characters long; {LONGEST} are allowed.")
+        self._end = len(text) + 1
+        self._tokens = tokens(text, refuse)
+        self._next = 0
+        self._depth = 0
+        self._terms = 0
+
+    # The stream of tokens.
+
+    def peek(self) -> str:
+        return self._tokens[self._next].text if self._next < len(self._tokens) else ""
+
+    def take(self) -> Token:
+        if self._next == len(self._tokens):
+            raise self.wrong("it ends too early")
+        self._next += 1
+        return self._tokens[self._next - 1]
+
+    def take_mark(self, mark: str) -> None:
+        if self.peek() != mark:
+            raise self.wrong(f"'{mark}' is missing")
+        self._next += 1
+
+    def take_end(self) -> None:
+        if self._next < len(self._tokens):
+            raise self.wrong(f"{_quoted(self.peek())} is not expected here")
+
+    def wrong(self, what: str) -> BadRequest:
+        at = self._tokens[self._next].at if self._next < len(self._tokens) else self._end
+        return self._refuse(f"At character {at}: {what}.")
+
+    # The grammar, from the loosest binding to the tightest.
+
+    def either(self, inside: Target | None = None) -> Filter:
+        left = self.both(inside)
+        while self.peek().lower() == "or":
+            self._next += 1
+            left = Or(left, self.both(inside))
+        return left
+
+    def both(self, inside: Target | None) -> Filter:
+        left = self.one(inside)
+        while self.peek().lower() == "and":
+            self._next += 1
+            left = And(left, self.one(inside))
+        return left
+
+    def one(self, inside: Target | None) -> Filter:
+        self._terms += 1
+        if self._terms > self._most_terms:
+            raise self._refuse(f"The filter has more than {self._most_terms} terms.")
+        negated = self.peek().lower() == "not"
+        if negated:
+            self._next += 1
+        if negated or self.peek() == "(":
+            inner = self.nested("(", ")", lambda: self.either(inside))
+            return Not(inner) if negated else inner
+        return self.term(inside)
+
+    def nested(self, opening: str, closing: str, read: Callable[[], Filter]) -> Filter:
+        self.take_mark(opening)
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise self.wrong(f"brackets are nested more than {DEEPEST} deep")
+        inner = read()
+        self._depth -= 1
+        self.take_mark(closing)
+        return inner
+
+    def term(self, inside: Target | None) -> Filter:
+        name = self.name()
+        target = _sub_attribute(inside, name.text) if inside else schema.find(name.text)
+        if self.peek() == "[":
+            if inside is not None:
+                raise self.wrong("a value path cannot stand within another one")
+            return self.value_path(target)
+        return self.comparison(target, name.text)
+
+    def name(self) -> Token:
+        token = self.take()
+        if not re.fullmatch(r"[A-Za-z$][\w$.:-]*", token.text):
+            self._next -= 1
+            raise self.wrong(f"an attribute's name is expected, not {_quoted(token.text)}")
+        return token
+
+    def value_path(self, target: Target | None) -> Filter:
+        """`emails[type eq "work"]`, and Entra's `emails[type eq "work"].value eq "…"`: one element fulfils both."""
+        inner = self.bracketed(target)
+        if self.peek().startswith("."):
+            sub = self.take().text[1:]
+            inner = And(inner, self.comparison(_sub_attribute(target, sub) if target else None, sub))
+        if target is None:
+            return Nothing("")
+        return Some(target, inner) if target.attribute.multi_valued else inner
+
+    def bracketed(self, target: Target | None) -> Filter:
+        if target is not None and (target.attribute.type != "complex" or target.sub is not None):
+            raise self.wrong(f"{target.attribute.name} has no sub-attributes to choose by")
+        return self.nested("[", "]", lambda: self.either(target or _UNKNOWN))
+
+    def comparison(self, target: Target | None, name: str) -> Filter:
+        operator = self.take()
+        if operator.text.lower() == "pr":
+            return _over_elements(target, name, Present, present=True)
+        if operator.text.lower() not in _OPERATORS:
+            self._next -= 1
+            raise self.wrong(
+                f"an operator (eq, ne, co, sw, ew, gt, ge, lt, le, pr) is expected, not {_quoted(operator.text)}"
+            )
+        symbol = cast(Operator, operator.text.lower())
+        value = self.value()
+        return _over_elements(target, name, lambda leaf: Compare(leaf, symbol, self.typed(leaf, symbol, value)))
+
+    def value(self) -> object:
+        token = self.take()
+        if token.text.startswith('"'):
+            return self.text(token)
+        if token.text in {"(", ")", "[", "]"}:
+            self._next -= 1
+            raise self.wrong("a value is expected")
+        # A value without quotes is no SCIM, but Microsoft's documentation writes one (filter=externalId eq jyoung).
+        return _CONSTANTS.get(token.text.lower(), token.text)
+
+    def text(self, token: Token) -> str:
+        try:
+            found = msgspec.json.decode(token.text, type=str)
+        except (msgspec.DecodeError, UnicodeError):
+            found = "\0"
+        if "\0" in found:
+            self._next -= 1
+            raise self.wrong("the quoted value is not a JSON string, or holds a NUL character")
+        return found
+
+    def typed(self, leaf: Target, operator: Operator, value: object) -> Value:
+        kind = (leaf.sub or leaf.attribute).type
+        if value is None:
+            if operator not in {"eq", "ne"}:
+                raise self.wrong(f"null cannot be compared with {operator}")
+            return None
+        if kind == "boolean":
+            if operator not in {"eq", "ne"}:
+                raise self.wrong(f"{leaf.leaf} is a boolean; it can be compared with eq and ne")
+            return self.boolean(leaf, value)
+        if kind == "dateTime":
+            return self.moment(leaf, operator, value)
+        if kind == "complex":
+            raise self.wrong(f"{leaf.leaf} is complex; name one of its sub-attributes")
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    def boolean(self, leaf: Target, value: object) -> bool:
+        """Entra quotes booleans: `roles[primary eq "True"]`."""
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in {"true", "false"}:
+            return value.lower() == "true"
+        raise self.wrong(f"{leaf.leaf} is a boolean; compare it with true or false")
+
+    def moment(self, leaf: Target, operator: Operator, value: object) -> datetime:
+        if operator in {"eq", "ne"} or operator in _IN_ORDER:
+            try:
+                moment = datetime.fromisoformat(str(value))
+                return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+            except (ValueError, OverflowError):
+                pass
+        raise self.wrong(
+            f'{leaf.leaf} is a time; compare it by eq, ne, gt, ge, lt or le with one like "2026-11-23T09:00:00Z"'
+        )
+
+
+_UNKNOWN = Target("", Attribute("", "", "complex"))
+
+
+def _sub_attribute(parent: Target | None, name: str) -> Target | None:
+    """A sub-attribute as a target: of an element if the parent is multi-valued, else of the parent's own leaf."""
+    sub = parent.attribute.sub(name) if parent else None
+    if parent is None or sub is None:
+        return None
+    return Target(sub.name, sub) if parent.attribute.multi_valued else Target(parent.key, parent.attribute, sub)
+
+
+def _over_elements(
+    target: Target | None, name: str, build: Callable[[Target], Filter], *, present: bool = False
+) -> Filter:
+    """Operators on a multi-valued attribute mean "any"; without a sub-attribute they mean `value` (RFC 7643 §2.4)."""
+    if target is None:
+        return Nothing(name)
+    attribute = target.attribute
+    if attribute.type != "complex":
+        return build(target)
+    if target.sub is None and not (present and not attribute.multi_valued):
+        sub = attribute.sub("value")
+        target = Target(target.key, attribute, sub) if sub or not attribute.multi_valued else target
+    if not attribute.multi_valued:
+        return build(target)
+    if target.sub is None:
+        return Some(target, build(Target("", attribute)))
+    return Some(Target(target.key, attribute), build(Target(target.sub.name, target.sub)))
+
+
+def _quoted(text: str) -> str:
+    return "'" + text[:40] + ("…" if len(text) > 40 else "") + "'"
+
+
+def parse(text: str) -> Filter:
+    """The filter of a query.
+
+    Raises InvalidFilter, with the place, if the text is not of the grammar, is too long or nested too deep, or
+    compares a value of another type than the attribute's.
+    """
+    parser = Parser(text)
+    found = parser.either()
+    parser.take_end()
+    return found
+
+
+def unknown_names(filter_: Filter) -> Iterator[str]:
+    match filter_:
+        case Nothing(name):
+            yield name
+        case And(left, right) | Or(left, right):
+            yield from unknown_names(left)
+            yield from unknown_names(right)
+        case Not(inner) | Some(_, inner):
+            yield from unknown_names(inner)
+        case Compare() | Present():
+            pass
+
+
+def holds(filter_: Filter, element: dict[str, Any]) -> bool:
+    """Whether one element of a multi-valued attribute fulfils the filter of a value path (RFC 7644 §3.5.2)."""
+    match filter_:
+        case And(left, right):
+            return holds(left, element) and holds(right, element)
+        case Or(left, right):
+            return holds(left, element) or holds(right, element)
+        case Not(inner):
+            return not holds(inner, element)
+        case Present(target):
+            return element.get(target.leaf) not in (None, "", [])
+        case Compare(target, operator, value):
+            return _compare(target, operator, element.get(target.leaf), value)
+        case Some() | Nothing():
+            return False
+
+
+def _compare(target: Target, operator: Operator, found: object, value: Value) -> bool:
+    attribute = target.sub or target.attribute
+    if value is None or found is None:
+        # A boolean that is not there is false: nobody writes "primary": false beside every other element.
+        same = found == value or (attribute.type == "boolean" and not found and not value)
+        return same if operator == "eq" else not same and operator == "ne"
+    left, right = str(found), str(value)
+    if not attribute.case_exact:
+        left, right = left.lower(), right.lower()
+    return {
+        "eq": left == right,
+        "ne": left != right,
+        "co": right in left,
+        "sw": left.startswith(right),
+        "ew": left.endswith(right),
+        "gt": left > right,
+        "ge": left >= right,
+        "lt": left < right,
+        "le": left <= right,
+    }[operator]

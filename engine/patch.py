@@ -1,0 +1,251 @@
+"""PATCH (RFC 7644 §3.5.2) as a pure function: operations and leaves in, leaves out; both of Entra's dialects."""
+
+from collections.abc import Iterator
+from typing import Any, Literal, cast
+
+from msgspec import Struct
+
+from engine import paths, resource
+from engine.filters import And, Compare, Filter, holds
+from engine.paths import Path
+from engine.refusals import InvalidPath, InvalidSyntax, InvalidValue, NoTarget, NotMutable
+from engine.resource import Values
+from engine.schema import COMMON, Attribute, Target
+from engine.values import MOST_ELEMENTS, Quirks, kind, typed
+
+Op = Literal["add", "replace", "remove"]
+Element = dict[str, Any]
+
+MOST_OPERATIONS = 500
+
+
+class SetLeaves(Struct, frozen=True):
+    """Single values get these values; None takes one away. Adding and replacing are the same here."""
+
+    leaves: dict[str, Any]
+    prefix: str | None = None
+
+
+class ChangeElements(Struct, frozen=True):
+    """A multi-valued attribute changes: whole, the elements that `filter` chooses, or one sub-attribute of those."""
+
+    op: Op
+    key: str
+    attribute: Attribute
+    filter: Filter | None = None
+    sub: Attribute | None = None
+    value: Any = None
+
+
+Operation = SetLeaves | ChangeElements
+
+
+def read(body: object, quirks: Quirks) -> tuple[Operation, ...]:
+    """The operations of a PatchOp message, each value in its attribute's type.
+
+    Names and ops are taken without regard to case, members that SCIM does not know are passed over, and unknown
+    attributes too: refusing one optional attribute would block the whole person.
+
+    Raises InvalidSyntax, InvalidPath, InvalidValue, NotMutable or NoTarget, naming the operation.
+    """
+    if not isinstance(body, dict):
+        raise InvalidSyntax(f"The body must be a JSON object, a PatchOp; it is {kind(body)}.")
+    operations = _member(body, "Operations")
+    if not isinstance(operations, list):
+        raise InvalidSyntax(f"Operations takes a list, not {kind(operations)}.")
+    if len(operations) > MOST_OPERATIONS:
+        raise InvalidSyntax(f"There are {len(operations)} operations; {MOST_OPERATIONS} are allowed in one request.")
+    return tuple(found for place, each in enumerate(operations) for found in _operation(place, each, quirks))
+
+
+def _operation(place: int, given: object, quirks: Quirks) -> Iterator[Operation]:
+    where = f"Operations[{place}]"
+    if not isinstance(given, dict):
+        raise InvalidSyntax(f"{where} must be an object, not {kind(given)}.")
+    op, path, value = (_member(given, name) for name in ("op", "path", "value"))
+    if not isinstance(op, str) or op.lower() not in {"add", "replace", "remove"}:
+        raise InvalidSyntax(f"{where}.op must be add, replace or remove.")
+    if path is not None and not isinstance(path, str):
+        raise InvalidPath(f"{where}.path takes a string, not {kind(path)}.")
+    if path:
+        yield from _at(cast(Op, op.lower()), _path(path, where), value, where, quirks)
+    elif op.lower() == "remove":
+        raise NoTarget(f"{where} removes without a path; name the attribute to remove (RFC 7644 §3.5.2.2).")
+    else:
+        yield from _without_path(cast(Op, op.lower()), value, where, quirks)
+
+
+def _path(text: str, where: str) -> Path:
+    try:
+        return paths.parse(text)
+    except InvalidPath as refusal:
+        raise InvalidPath(f"{where}.path is not understood. {refusal.detail}") from None
+
+
+def _member(members: dict[str, object], name: str) -> object:
+    return next((value for key, value in members.items() if key.lower() == name.lower()), None)
+
+
+def _without_path(op: Op, value: object, where: str, quirks: Quirks, urn: str = "") -> Iterator[Operation]:
+    """The flagged dialect puts everything in one operation: plain, dotted and URN-prefixed names, and URN objects."""
+    if not isinstance(value, dict):
+        raise InvalidValue(f"{where}.value takes an object of attributes where there is no path, not {kind(value)}.")
+    for name, each in value.items():
+        if not urn and name.lower() in COMMON:
+            continue
+        yield from _at(op, _path(f"{urn}:{name}" if urn else name, where), each, where, quirks)
+
+
+def _at(op: Op, path: Path, value: object, where: str, quirks: Quirks) -> Iterator[Operation]:
+    if path.schema and op != "remove":
+        yield from _without_path(op, value, where, quirks, path.schema)
+    elif path.schema:
+        raise NoTarget(f"{where} would remove a whole schema; name the attribute to remove.")
+    elif path.target is None:
+        quirks.append(resource.unknown(path.text))
+    elif path.target.attribute.mutability == "readOnly":
+        raise NotMutable(f"{where}: {path.target.attribute.name} is read-only.")
+    elif path.target.attribute.multi_valued:
+        yield _elements(op, path, path.target, value, quirks)
+    else:
+        yield from _single(op, path, path.target, value, quirks)
+
+
+def _single(op: Op, path: Path, target: Target, value: object, quirks: Quirks) -> Iterator[SetLeaves]:
+    attribute = path.sub or target.attribute
+    key = f"{target.key}.{path.sub.name}" if path.sub else target.key
+    if attribute.required and op == "remove":
+        raise NotMutable(f"{attribute.name} is required and cannot be removed (RFC 7644 §3.5.2.2).")
+    if op == "remove":
+        value = None
+    elif attribute.type == "complex" and isinstance(value, dict) and not _clears(attribute, value):
+        # Sub-attributes that are not named stay as they are (RFC 7644 §3.5.2.3).
+        for name, each in value.items():
+            if sub := attribute.sub(name):
+                yield SetLeaves({f"{key}.{sub.name}": typed(sub, each, f"{key}.{sub.name}", quirks)}, target.prefix)
+            else:
+                quirks.append(resource.unknown(f"{key}.{name}"))
+        return
+    leaves = resource.spread(key, attribute, typed(attribute, value, key, quirks))
+    yield SetLeaves(leaves, target.prefix)
+
+
+def _clears(attribute: Attribute, value: dict[str, object]) -> bool:
+    """`{"value": ""}`, with which a directory takes the manager away."""
+    return bool(attribute.sub("value")) and "value" in value and value["value"] in ("", None)
+
+
+def _elements(op: Op, path: Path, target: Target, value: object, quirks: Quirks) -> ChangeElements:
+    attribute, where = target.attribute, target.key
+    if path.sub:
+        taken = None if op == "remove" else typed(path.sub, value, f"{where}.{path.sub.name}", quirks)
+    elif path.filter and op != "remove":
+        taken = (typed(attribute, value, where, quirks) or [None])[0]
+    else:
+        taken = typed(attribute, value, where, quirks)
+    if taken is None and op != "remove":
+        op = "remove" if path.sub or path.filter or op == "replace" else op
+    return ChangeElements(op, target.key, attribute, path.filter, path.sub, taken)
+
+
+def apply(operations: tuple[Operation, ...], leaves: dict[str, Any]) -> Values:
+    """The leaves as they are after all operations, those that were touched only, in the order of the operations.
+
+    Raises NoTarget if a filter chooses nothing and does not say what to create, InvalidValue for two primaries.
+    """
+    touched: dict[str, Any] = {}
+    prefixes: set[str] = set()
+    for operation in operations:
+        if isinstance(operation, SetLeaves):
+            touched.update(operation.leaves)
+            prefixes.update({operation.prefix} if operation.prefix else ())
+        else:
+            before = touched.get(operation.key, leaves.get(operation.key)) or []
+            touched[operation.key] = _changed(operation, before) or None
+    return Values(touched, tuple(sorted(prefixes)))
+
+
+def _changed(operation: ChangeElements, before: list[Element]) -> list[Element]:
+    match operation:
+        case ChangeElements(op="remove"):
+            after = _removed(operation, before)
+        case ChangeElements(filter=None, sub=None, op="replace"):
+            after = list(operation.value)
+        case ChangeElements(filter=None, sub=None):
+            after = _added(before, operation.value or [])
+        case _:
+            after = _set_in_chosen(operation, before)
+    if len(after) > MOST_ELEMENTS:
+        raise InvalidValue(f"{operation.key} would have {len(after)} values; {MOST_ELEMENTS} are allowed.")
+    return _one_primary(operation.key, before, after)
+
+
+def _removed(operation: ChangeElements, before: list[Element]) -> list[Element]:
+    if operation.sub is not None:
+        name = operation.sub.name
+        kept = [_without(each, name) if _chosen(operation, each) else each for each in before]
+        return [each for each in kept if each.keys() - {"type", "primary"}]
+    if operation.filter is not None:
+        return [each for each in before if not _chosen(operation, each)]
+    if operation.value:  # the classic dialect names what to remove by its value
+        return [each for each in before if not any(given.items() <= each.items() for given in operation.value)]
+    return []
+
+
+def _added(before: list[Element], given: list[Element]) -> list[Element]:
+    """What is there already is not added again (RFC 7644 §3.5.2.1)."""
+    after = list(before)
+    for element in given:
+        if element not in after:
+            after.append(element)
+    return after
+
+
+def _set_in_chosen(operation: ChangeElements, before: list[Element]) -> list[Element]:
+    if any(_chosen(operation, each) for each in before):
+        return [_set(operation, each) if _chosen(operation, each) else each for each in before]
+    # Entra sends filtered paths for elements that are not there yet, where RFC 7644 §3.5.2.3 would have noTarget:
+    # the element that the filter describes is made.
+    described = dict(_described(operation.filter)) if operation.filter else {}
+    if operation.filter and not described:
+        raise NoTarget(f"No value of {operation.key} matches the filter of the path.")
+    return [*before, _set(operation, described)]
+
+
+def _set(operation: ChangeElements, element: Element) -> Element:
+    if operation.sub is not None:
+        return {**element, operation.sub.name: operation.value}
+    described = dict(_described(operation.filter)) if operation.filter else {}
+    kept = element if operation.op == "add" else described
+    return {**kept, **operation.value}
+
+
+def _described(filter_: Filter | None) -> Iterator[tuple[str, Any]]:
+    match filter_:
+        case Compare(target, "eq", value) if value is not None:
+            yield target.leaf, value
+        case And(left, right):
+            yield from _described(left)
+            yield from _described(right)
+        case _:
+            pass
+
+
+def _chosen(operation: ChangeElements, element: Element) -> bool:
+    return operation.filter is None or holds(operation.filter, element)
+
+
+def _without(element: Element, name: str) -> Element:
+    return {key: value for key, value in element.items() if key != name}
+
+
+def _one_primary(key: str, before: list[Element], after: list[Element]) -> list[Element]:
+    """A value made primary takes that from the others (RFC 7644 §3.5.2)."""
+    new = [each for each in after if each.get("primary") is True and each not in before]
+    if len(new) > 1:
+        raise InvalidValue(f"{key} would have more than one primary value; at most one may be primary.")
+    if not new:
+        return after
+    return [
+        {**each, "primary": False} if each.get("primary") is True and each is not new[0] else each for each in after
+    ]

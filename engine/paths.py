@@ -1,0 +1,41 @@
+"""What the `path` of a PATCH operation names (RFC 7644 §3.5.2), in all spellings that directories use."""
+
+from msgspec import Struct
+
+from engine import schema
+from engine.filters import Filter, Parser
+from engine.refusals import InvalidPath
+from engine.schema import Attribute, Target
+
+
+class Path(Struct, frozen=True):
+    """An attribute, the filter that chooses among its elements, and one of its sub-attributes.
+
+    `target` is None if the name is none of ours. `schema` is set, and nothing else, if the path is a schema's URN.
+    """
+
+    text: str
+    target: Target | None = None
+    filter: Filter | None = None
+    sub: Attribute | None = None
+    schema: str | None = None
+
+
+def parse(text: str) -> Path:
+    """Raises InvalidPath, with the place, if the text is not of the grammar."""
+    if urn := schema.schema_urn(text.strip()):
+        return Path(text, schema=urn)
+    parser = Parser(text, InvalidPath, most_terms=20)
+    target = schema.find(parser.name().text)
+    if parser.peek() != "[":
+        parser.take_end()
+        return Path(text, target, sub=target.sub if target else None)
+    chosen = parser.bracketed(target)
+    sub = None
+    if parser.peek().startswith("."):
+        name = parser.take().text[1:]
+        sub = target.attribute.sub(name) if target else None
+        if target and sub is None:
+            return Path(text)  # an unknown sub-attribute is as unknown as an attribute
+    parser.take_end()
+    return Path(text, target, chosen, sub)

@@ -1,0 +1,113 @@
+"""A resource in a body, read into leaves: every spelling of a name that directories use, one value each."""
+
+import re
+from typing import Any
+
+from msgspec import Struct, field
+
+from engine import schema
+from engine.refusals import InvalidSyntax, InvalidValue
+from engine.schema import Target
+from engine.values import Quirks, kind, typed
+
+_NAME = re.compile(r"[A-Za-z$][\w$.:-]{0,150}")
+
+
+class Values(Struct, frozen=True):
+    """Values by leaf, as one request gives them; None where it takes a value away."""
+
+    leaves: dict[str, Any] = field(default_factory=dict)
+    prefixes: tuple[str, ...] = ()
+
+
+class Reader:
+    """Collects the values of one body."""
+
+    def __init__(self, quirks: Quirks) -> None:
+        self.leaves: dict[str, Any] = {}
+        self.prefixes: set[str] = set()
+        self.quirks = quirks
+
+    def read(self, members: dict[str, object], urn: str = "") -> None:
+        """Take all members of an object: the resource itself, or the one that stands under a schema's URN."""
+        for name, value in members.items():
+            inner = None if urn else schema.schema_urn(name)
+            if inner:
+                self._read_schema(inner, value)
+            elif not urn and name.lower() in schema.COMMON:
+                if name.lower() == "schemas":
+                    _check_schemas(value)
+            else:
+                self._read_member(f"{urn}:{name}" if urn else name, value)
+
+    def _read_schema(self, urn: str, value: object) -> None:
+        if isinstance(value, dict):
+            self.read(value, urn)
+        elif value is not None:
+            raise InvalidValue(f"{urn} takes an object, not {kind(value)}.")
+
+    def _read_member(self, name: str, value: object) -> None:
+        target = schema.find(name)
+        if target is None:
+            self.quirks.append(unknown(name))
+        elif target.attribute.mutability == "readOnly":
+            self.quirks.append(f"{target.key}: read-only, left as it is")
+        else:
+            self.take(target, value)
+
+    def take(self, target: Target, value: object) -> None:
+        if target.prefix:
+            self.prefixes.add(target.prefix)
+        if target.sub and target.attribute.multi_valued:
+            self.quirks.append(f"{target.key}: a sub-attribute of a list, without saying of which element")
+            return
+        attribute = target.sub or target.attribute
+        self.leaves.update(spread(target.leaf, attribute, typed(attribute, value, target.leaf, self.quirks)))
+
+    def values(self) -> Values:
+        return Values(self.leaves, tuple(sorted(self.prefixes)))
+
+
+def unknown(name: str) -> str:
+    """A quirk's text. What is not even a name could be anything, personal data included, and is not logged."""
+    return f"{name}: unknown attribute" if _NAME.fullmatch(name) else "an unknown attribute with an odd name"
+
+
+def spread(key: str, attribute: schema.Attribute, value: Any) -> dict[str, Any]:
+    """The leaves of one attribute. A complex one is spread whole: what its value leaves out has no value."""
+    if attribute.type != "complex" or attribute.multi_valued:
+        return {key: value}
+    return {f"{key}.{sub.name}": (value or {}).get(sub.name) for sub in attribute.sub_attributes}
+
+
+def _check_schemas(value: object) -> None:
+    """Which schemas a body declares is not asked: Entra lists some that it does not use and leaves out others."""
+    if value is not None and not (isinstance(value, list) and all(isinstance(urn, str) for urn in value)):
+        raise InvalidSyntax("schemas takes a list of URNs, each a string.")
+
+
+def read(body: object, quirks: Quirks) -> Values:
+    """A whole resource, as POST and PUT carry it.
+
+    Raises InvalidSyntax if the body is no object, InvalidValue for a value of another type than its attribute's.
+    """
+    if not isinstance(body, dict):
+        raise InvalidSyntax(f"The body must be a JSON object, a User; it is {kind(body)}.")
+    reader = Reader(quirks)
+    reader.read(body)
+    return reader.values()
+
+
+def nested(leaves: dict[str, Any]) -> dict[str, Any]:
+    """Leaves as the tree that SCIM writes: `name.formatted` within `name`, enterprise attributes under their URN."""
+    tree: dict[str, Any] = {}
+    for key, value in leaves.items():
+        branch, name = tree, key
+        if key.startswith(schema.ENTERPRISE):
+            branch, name = tree.setdefault(schema.ENTERPRISE, {}), key[len(schema.ENTERPRISE) + 1 :]
+        head, dot, tail = name.partition(".")
+        if dot:
+            branch.setdefault(head, {})[tail] = value
+        else:
+            branch[name] = value
+    return tree

@@ -1,0 +1,279 @@
+"""The attributes of a user as data: one table for validation, coercion, PATCH paths, filters and `/Schemas`."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from msgspec import Struct
+
+CORE = "urn:ietf:params:scim:schemas:core:2.0:User"
+ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+ROLLBOOK = "urn:ietf:params:scim:schemas:extension:rollbook:2.0:User"
+
+Type = Literal["string", "boolean", "dateTime", "reference", "binary", "complex"]
+
+
+class Attribute(Struct, frozen=True):
+    """One attribute with its characteristics (RFC 7643 §2.2, §7)."""
+
+    name: str
+    description: str
+    type: Type = "string"
+    multi_valued: bool = False
+    required: bool = False
+    case_exact: bool = False
+    mutability: Literal["readWrite", "readOnly"] = "readWrite"
+    returned: Literal["always", "default"] = "default"
+    uniqueness: Literal["none", "server"] = "none"
+    canonical_values: tuple[str, ...] = ()
+    reference_types: tuple[str, ...] = ()
+    sub_attributes: tuple["Attribute", ...] = ()
+    longest: int | None = None  # characters; a value with an index must fit into it (PostgreSQL: 2,704 bytes)
+
+    def sub(self, name: str) -> "Attribute | None":
+        folded = name.lower()
+        return next((sub for sub in self.sub_attributes if sub.name.lower() == folded), None)
+
+
+class Schema(Struct, frozen=True):
+    """A schema of RFC 7643 §7: its URN, and its attributes."""
+
+    id: str
+    name: str
+    description: str
+    attributes: tuple[Attribute, ...]
+
+
+class Leaf(Struct, frozen=True):
+    """A place that holds a value. `key` is its name in stored state and in events: `title`, `name.formatted`,
+    `urn:…:enterprise:2.0:User:manager.value`; a multi-valued attribute is one leaf, whole."""
+
+    key: str
+    attribute: Attribute  # of the value itself: for `name.formatted`, the sub-attribute `formatted`
+
+
+class Target(Struct, frozen=True):
+    """What a name in a path, a filter or a body means: an attribute and, perhaps, one of its sub-attributes."""
+
+    key: str  # of the attribute, without the sub-attribute
+    attribute: Attribute
+    sub: Attribute | None = None
+    prefix: str | None = None  # the URN under which one of `NAMED_BY_URN` was named
+
+    @property
+    def leaf(self) -> str:
+        return f"{self.key}.{self.sub.name}" if self.sub and not self.attribute.multi_valued else self.key
+
+
+_TYPE_OF = {"emails": ("work", "home", "other"), "phoneNumbers": ("work", "home", "mobile", "fax", "pager", "other")}
+_MATCHED = 500  # characters
+
+
+def _labels(*types: str) -> tuple[Attribute, ...]:
+    return (
+        Attribute("display", "A name for showing."),
+        Attribute("type", "A label for what it is used for.", canonical_values=types),
+        Attribute("primary", "Whether this is the preferred one; at most one is.", "boolean"),
+    )
+
+
+def _list(name: str, description: str, value: Attribute, *types: str) -> Attribute:
+    return Attribute(name, description, "complex", multi_valued=True, sub_attributes=(value, *_labels(*types)))
+
+
+_NAME = Attribute(
+    "name",
+    "The parts of the person's name.",
+    "complex",
+    sub_attributes=(
+        Attribute("formatted", "The whole name, as it is shown."),
+        Attribute("familyName", "The family name."),
+        Attribute("givenName", "The given name."),
+        Attribute("middleName", "The middle names."),
+        Attribute("honorificPrefix", "A title before the name."),
+        Attribute("honorificSuffix", "A suffix after the name."),
+    ),
+)
+
+_ADDRESSES = Attribute(
+    "addresses",
+    "Postal addresses.",
+    "complex",
+    multi_valued=True,
+    sub_attributes=(
+        Attribute("formatted", "The whole address, as it is shown."),
+        Attribute("streetAddress", "Street and number."),
+        Attribute("locality", "City."),
+        Attribute("region", "State or region."),
+        Attribute("postalCode", "Postal code."),
+        Attribute("country", "Country."),
+        Attribute("type", "A label for what it is used for.", canonical_values=("work", "home", "other")),
+        Attribute("primary", "Whether this is the preferred one; at most one is.", "boolean"),
+    ),
+)
+
+ACTIVE = Attribute("active", "Whether the person may use the product. An active user holds a seat.", "boolean")
+ROLE = Attribute("role", "The person's role in the product, one of the tenant's roles (owner, admin, member).")
+MICROSOFT_ID = Attribute(
+    "microsoftId", "The object id of the person in Microsoft Entra ID.", uniqueness="server", longest=_MATCHED
+)
+
+USER = Schema(
+    CORE,
+    "User",
+    "User Account",
+    (
+        Attribute(
+            "userName",
+            "The name with which the person signs in; unique in the tenant, without regard to case.",
+            required=True,
+            uniqueness="server",
+            longest=_MATCHED,
+        ),
+        _NAME,
+        Attribute("displayName", "The name that is shown."),
+        Attribute("nickName", "The casual name."),
+        Attribute("profileUrl", "The person's page.", "reference", case_exact=True, reference_types=("external",)),
+        Attribute("title", "The position in the company."),
+        Attribute("userType", "The relation to the company, such as Employee."),
+        Attribute("preferredLanguage", "The preferred language."),
+        Attribute("locale", "The locale, for currency and dates."),
+        Attribute("timezone", "The time zone."),
+        ACTIVE,
+        _list(
+            "emails",
+            "E-mail addresses.",
+            Attribute("value", "The address.", longest=_MATCHED),
+            *_TYPE_OF["emails"],
+        ),
+        _list("phoneNumbers", "Telephone numbers.", Attribute("value", "The number."), *_TYPE_OF["phoneNumbers"]),
+        _list("ims", "Instant messaging addresses.", Attribute("value", "The address.")),
+        _list(
+            "photos",
+            "Addresses of pictures.",
+            Attribute("value", "The picture's address.", "reference", case_exact=True, reference_types=("external",)),
+            "photo",
+            "thumbnail",
+        ),
+        _ADDRESSES,
+        _list("entitlements", "Things that the person has.", Attribute("value", "The entitlement.")),
+        _list("roles", "The directory's own roles, kept as sent.", Attribute("value", "The role.")),
+        _list(
+            "x509Certificates",
+            "Certificates.",
+            Attribute("value", "The certificate, DER in base64.", "binary", case_exact=True),
+        ),
+        MICROSOFT_ID,
+        ROLE,
+    ),
+)
+
+# RFC 7643 §3.1: an attribute of every resource, part of no schema.
+EXTERNAL_ID = Attribute("externalId", "The id of the resource in the directory.", case_exact=True, longest=_MATCHED)
+
+ENTERPRISE_USER = Schema(
+    ENTERPRISE,
+    "EnterpriseUser",
+    "Enterprise User",
+    (
+        Attribute("employeeNumber", "The number that the company gave.", longest=_MATCHED),
+        Attribute("costCenter", "The cost center."),
+        Attribute("organization", "The organization."),
+        Attribute("division", "The division."),
+        Attribute("department", "The department."),
+        Attribute(
+            "manager",
+            "The person's manager.",
+            "complex",
+            sub_attributes=(
+                Attribute("value", "The id of the manager's user.", case_exact=True),
+                Attribute("$ref", "The address of the manager's user.", "reference", reference_types=("User",)),
+                Attribute("displayName", "The manager's name."),
+            ),
+        ),
+    ),
+)
+
+# The three names that the seed's mapping puts under the core URN, offered under a true extension too (RFC 7643 §3.3).
+NAMED_BY_URN = (ACTIVE, MICROSOFT_ID, ROLE)
+ROLLBOOK_USER = Schema(ROLLBOOK, "RollbookUser", "Aliases of active, microsoftId and role", NAMED_BY_URN)
+
+SCHEMAS = (USER, ENTERPRISE_USER, ROLLBOOK_USER)
+
+# Never set by a client (RFC 7643 §3.1): read-only wherever a path names them, left out of a body in silence.
+COMMON = ("schemas", "id", "meta")
+META = Attribute(
+    "meta",
+    "What the service knows about the resource.",
+    "complex",
+    mutability="readOnly",
+    sub_attributes=(
+        Attribute("resourceType", "The type of the resource.", case_exact=True, mutability="readOnly"),
+        Attribute("created", "When the resource was made.", "dateTime", mutability="readOnly"),
+        Attribute("lastModified", "When the resource was last changed.", "dateTime", mutability="readOnly"),
+        Attribute("location", "The address of the resource.", "reference", mutability="readOnly"),
+        Attribute("version", "The version of the resource.", case_exact=True, mutability="readOnly"),
+    ),
+)
+ID = Attribute("id", "The id of the resource.", case_exact=True, mutability="readOnly", returned="always")
+SCHEMAS_ATTRIBUTE = Attribute("schemas", "The URNs of the schemas.", multi_valued=True, mutability="readOnly")
+_BESIDE_THE_SCHEMAS = (EXTERNAL_ID, META, ID, SCHEMAS_ATTRIBUTE)
+
+
+def _targets() -> Iterator[tuple[str, Target]]:
+    for attribute in _BESIDE_THE_SCHEMAS + USER.attributes:
+        yield attribute.name, Target(attribute.name, attribute)
+        yield (
+            f"{CORE}:{attribute.name}",
+            Target(attribute.name, attribute, prefix=CORE if attribute in NAMED_BY_URN else None),
+        )
+    for attribute in ENTERPRISE_USER.attributes:
+        yield f"{ENTERPRISE}:{attribute.name}", Target(f"{ENTERPRISE}:{attribute.name}", attribute)
+        if attribute.name == "manager":  # Entra names it without its URN, too (`manager[value eq "…"]`)
+            yield attribute.name, Target(f"{ENTERPRISE}:{attribute.name}", attribute)
+    for attribute in NAMED_BY_URN:
+        yield f"{ROLLBOOK}:{attribute.name}", Target(attribute.name, attribute, prefix=ROLLBOOK)
+
+
+_TARGETS = {name.lower(): target for name, target in _targets()}
+_URNS = {urn.lower(): urn for urn in (CORE, ENTERPRISE, ROLLBOOK)}
+
+
+def leaves() -> Iterator[Leaf]:
+    """Every place that a client may write, in the order of the schemas."""
+    for target in dict.fromkeys(_TARGETS.values()):
+        attribute = target.attribute
+        if target.prefix or attribute.mutability == "readOnly":
+            continue
+        if attribute.type == "complex" and not attribute.multi_valued:
+            for sub in attribute.sub_attributes:
+                yield Leaf(f"{target.key}.{sub.name}", sub)
+        else:
+            yield Leaf(target.key, attribute)
+
+
+LEAVES = {leaf.key: leaf for leaf in leaves()}
+
+
+def schema_urn(name: str) -> str | None:
+    """The URN of one of our schemas in its own spelling, or None. Names compare without case (RFC 7643 §2.1)."""
+    return _URNS.get(name.lower())
+
+
+def find(name: str) -> Target | None:
+    """What an attribute's name means: `title`, `name.formatted`, `urn:…:User:manager.value`; None if it is unknown.
+
+    Takes the core schema's URN before any core name (RFC 7644 §3.10), and a dot for the colon after a URN, which
+    directories of 2018 wrote.
+    """
+    folded = name.lower()
+    for urn in _URNS:
+        if folded.startswith(urn + "."):
+            folded = f"{urn}:{folded[len(urn) + 1 :]}"
+    if found := _TARGETS.get(folded):
+        return found
+    head, dot, tail = folded.rpartition(".")
+    parent = _TARGETS.get(head) if dot else None
+    sub = parent.attribute.sub(tail) if parent else None
+    if parent is None or sub is None:
+        return None
+    return Target(parent.key, parent.attribute, sub, parent.prefix)

@@ -1,0 +1,34 @@
+"""What a tenant may decide about the rules of its directory."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from engine.refusals import InvalidValue
+
+
+class Role(Struct, frozen=True):
+    """A role of the product: its value, as the app knows it, and its display name, as the directory may send it."""
+
+    value: str
+    display: str
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """A tenant's settings, with the defaults of a new tenant."""
+
+    email_case: Literal["lower", "keep"] = "lower"
+    name_characters: Literal["plain", "any"] = "plain"
+    unknown_role: Literal["refuse", "ignore"] = "refuse"
+    seat_limit: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
+    # Most powerful first. The last is the one of a person for whom the directory names no role.
+    roles: tuple[Role, ...] = (Role("owner", "Owner"), Role("admin", "Admin"), Role("member", "Member"))
+
+    def __post_init__(self) -> None:
+        names = [name.lower() for role in self.roles for name in {role.value.lower(), role.display.lower()}]
+        if not self.roles or "" in names or len(names) != len(set(names)):
+            raise InvalidValue("A tenant has at least one role; their values and display names must all differ.")
+
+    @property
+    def default_role(self) -> str:
+        return self.roles[-1].value

@@ -1,0 +1,185 @@
+"""What may happen to a tenant: its settings, its tokens, and the requests that were refused it."""
+
+from datetime import datetime
+from typing import Any, assert_never
+from uuid import UUID, uuid5
+
+import msgspec
+from msgspec import Struct
+
+from engine.events import (
+    Change,
+    RequestRefused,
+    SettingsChanged,
+    TenantEvent,
+    TenantRegistered,
+    TokenIssued,
+    TokenRevoked,
+)
+from engine.refusals import Conflict, InvalidValue, NotFound
+from engine.settings import Settings
+from engine.streams import Recorded
+from engine.tokens import SCOPES
+
+LONGEST_NAME = 200  # characters
+
+
+class Token(Struct, frozen=True, kw_only=True):
+    """A token as its events make it."""
+
+    id: UUID
+    name: str
+    scopes: tuple[str, ...]
+    digest: str
+    expires_at: datetime
+    is_revoked: bool = False
+
+
+class Tenant(Struct, frozen=True, kw_only=True):
+    """A tenant as its events make it. `version` is that of its own stream, which has the tenant's id."""
+
+    id: UUID
+    name: str
+    settings: Settings
+    version: int
+    tokens: dict[UUID, Token] = {}
+    created_at: datetime | None = None
+
+
+class RegisterTenant(Struct, frozen=True):
+    """The operator registers a customer organisation."""
+
+    name: str
+
+
+class ChangeSettings(Struct, frozen=True):
+    """Settings get other values; the names are those of `Settings`."""
+
+    values: dict[str, Any]
+
+
+class IssueToken(Struct, frozen=True):
+    """A token with a new secret is issued."""
+
+    token_id: UUID
+    name: str
+    scopes: tuple[str, ...]
+    digest: str
+    expires_at: datetime
+
+
+class RevokeToken(Struct, frozen=True):
+    """A token ends now."""
+
+    token_id: UUID
+
+
+TenantCommand = RegisterTenant | ChangeSettings | IssueToken | RevokeToken
+
+
+def tenant_id_of(store_id: UUID, name: str) -> UUID:
+    """A tenant's id is made from its name, so that the primary key keeps names unique (RFC 9562 §5.5)."""
+    return uuid5(store_id, name.strip().lower())
+
+
+def decide(command: TenantCommand, tenant: Tenant | None) -> list[TenantEvent]:
+    """The events that the command brings about; none if it changes nothing.
+
+    Raises Conflict, NotFound or InvalidValue if it is refused.
+    """
+    if isinstance(command, RegisterTenant):
+        return [_registered(command, tenant)]
+    if tenant is None:
+        raise NotFound("There is no such tenant. `rollbook tenant list` names those that there are.")
+    match command:
+        case ChangeSettings(values):
+            return _settings_changed(tenant.settings, values)
+        case IssueToken():
+            return [_issued(command)]
+        case RevokeToken(token_id):
+            return _revoked(tenant, token_id)
+        case _:
+            assert_never(command)
+
+
+def _registered(command: RegisterTenant, tenant: Tenant | None) -> TenantRegistered:
+    if tenant is not None:
+        raise Conflict(f"The tenant {tenant.name} exists already.")
+    name = command.name.strip()
+    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        raise InvalidValue(f"A tenant's name has 1 to {LONGEST_NAME} printable characters.")
+    return TenantRegistered(name=name)
+
+
+def _settings_changed(settings: Settings, values: dict[str, Any]) -> list[TenantEvent]:
+    before = msgspec.to_builtins(settings)
+    if unknown := values.keys() - before.keys():
+        raise InvalidValue(f"There is no setting {min(unknown)}. There are: {', '.join(before)}.")
+    try:
+        after = msgspec.to_builtins(msgspec.convert({**before, **values}, Settings))
+    except msgspec.ValidationError as error:
+        raise InvalidValue(f"This is no value for a setting: {error}.") from None
+    changes = {name: Change(before[name], after[name]) for name in before if before[name] != after[name]}
+    return [SettingsChanged(changes=changes)] if changes else []
+
+
+def _issued(command: IssueToken) -> TokenIssued:
+    if not command.name.strip() or len(command.name) > LONGEST_NAME or not command.name.isprintable():
+        raise InvalidValue(f"A token's name has 1 to {LONGEST_NAME} printable characters.")
+    if not command.scopes or set(command.scopes) - set(SCOPES):
+        raise InvalidValue(f"A token has one or more of the scopes {', '.join(SCOPES)}.")
+    return TokenIssued(
+        token_id=command.token_id,
+        name=command.name.strip(),
+        scopes=tuple(scope for scope in SCOPES if scope in command.scopes),
+        digest=command.digest,
+        expires_at=command.expires_at,
+    )
+
+
+def _revoked(tenant: Tenant, token_id: UUID) -> list[TenantEvent]:
+    token = tenant.tokens.get(token_id)
+    if token is None:
+        raise NotFound("There is no such token. `rollbook token list` names those that there are.")
+    return [] if token.is_revoked else [TokenRevoked(token_id=token_id, name=token.name)]
+
+
+def evolve(tenant: Tenant | None, recorded: Recorded[TenantEvent]) -> Tenant:
+    """The tenant after the event."""
+    event = recorded.event
+    if isinstance(event, TenantRegistered):
+        return Tenant(
+            id=recorded.stream_id,
+            name=event.name,
+            settings=event.settings,
+            version=recorded.version,
+            created_at=recorded.recorded_at,
+        )
+    if tenant is None:
+        raise LookupError(f"tenant {recorded.stream_id} begins with {type(event).__name__}")
+    return _evolved(msgspec.structs.replace(tenant, version=recorded.version), event)
+
+
+def _evolved(tenant: Tenant, event: TenantEvent) -> Tenant:
+    match event:
+        case SettingsChanged(changes):
+            settings = {**msgspec.to_builtins(tenant.settings), **{name: each.to for name, each in changes.items()}}
+            return msgspec.structs.replace(tenant, settings=msgspec.convert(settings, Settings))
+        case TokenIssued():
+            token = Token(
+                id=event.token_id,
+                name=event.name,
+                scopes=event.scopes,
+                digest=event.digest,
+                expires_at=event.expires_at,
+            )
+            return msgspec.structs.replace(tenant, tokens={**tenant.tokens, token.id: token})
+        case TokenRevoked():
+            token = msgspec.structs.replace(tenant.tokens[event.token_id], is_revoked=True)
+            return msgspec.structs.replace(tenant, tokens={**tenant.tokens, token.id: token})
+        case RequestRefused():
+            return tenant
+        case TenantRegistered():
+            raise LookupError(f"tenant {tenant.id} was registered twice")
+        case _:
+            assert_never(event)

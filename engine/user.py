@@ -1,0 +1,267 @@
+"""What may happen to one user: pure functions from a command and a state to events, and from events to the state."""
+
+from datetime import datetime
+from typing import Any, assert_never
+from uuid import UUID
+
+from msgspec import Struct
+
+from engine import patch, rules
+from engine.events import (
+    AttributesChanged,
+    Change,
+    Deactivated,
+    Reactivated,
+    RoleAssigned,
+    UserDeleted,
+    UserEvent,
+    UserProvisioned,
+)
+from engine.refusals import Conflict, InvalidValue, NotFound, PreconditionFailed
+from engine.resource import Values
+from engine.settings import Settings
+from engine.streams import Recorded, Source
+
+
+class Origin(Struct, frozen=True):
+    """Who set a value, and in which event of the stream."""
+
+    source: Source
+    version: int
+
+
+class User(Struct, frozen=True, kw_only=True):
+    """A user as its events make it.
+
+    `attributes` are values by leaf, as they were sent, without `active`; `attributes["role"]` is the directory's
+    spelling, `role` the role in force. `origins` holds each leaf's origin, `active` and `role` included. The times
+    are None while the event that sets them is not appended yet.
+    """
+
+    id: UUID
+    version: int
+    attributes: dict[str, Any]
+    active: bool
+    role: str
+    origins: dict[str, Origin]
+    prefixes: tuple[str, ...] = ()
+    deleted_at: datetime | None = None
+    is_deleted: bool = False
+    created_at: datetime | None = None
+    modified_at: datetime | None = None
+
+
+class ProvisionUser(Struct, frozen=True):
+    """The directory creates a user."""
+
+    values: Values
+
+
+class ReplaceUser(Struct, frozen=True):
+    """The directory puts the whole resource: what it leaves out has no value from then on (RFC 7644 §3.5.1)."""
+
+    values: Values
+
+
+class PatchUser(Struct, frozen=True):
+    """The directory changes parts of the resource."""
+
+    operations: tuple[patch.Operation, ...]
+
+
+class EditUser(Struct, frozen=True):
+    """Somebody edits the person in the product; the directory may overwrite it."""
+
+    values: Values
+
+
+class DeleteUser(Struct, frozen=True):
+    """The directory deletes the user."""
+
+
+UserCommand = ProvisionUser | ReplaceUser | PatchUser | EditUser | DeleteUser
+
+
+class Terms(Struct, frozen=True):
+    """Under which terms a command is decided: the tenant's settings, who asks, and the versions that If-Match names."""
+
+    settings: Settings = Settings()
+    source: Source = "directory"
+    versions: frozenset[int] | None = None
+
+
+def decide(command: UserCommand, user: User | None, terms: Terms) -> list[UserEvent]:
+    """The events that the command brings about; none if it changes nothing.
+
+    Raises NotFound, Conflict, PreconditionFailed, InvalidValue, NotMutable or NoTarget if it is refused.
+    """
+    if isinstance(command, ProvisionUser):
+        if user is not None:
+            raise Conflict("This user exists already.")
+        return [provisioned(command.values, terms.settings)]
+    user = existing(user, terms)
+    match command:
+        case ReplaceUser(values):
+            return changes(user, replacing(user, values), terms)
+        case PatchUser(operations):
+            return changes(user, patch.apply(operations, user.attributes), terms)
+        case EditUser(values):
+            return changes(user, values, terms)
+        case DeleteUser():
+            return [UserDeleted(active=user.active, role=user.role)]
+        case _:
+            assert_never(command)
+
+
+def existing(user: User | None, terms: Terms) -> User:
+    if user is None or (user.is_deleted and terms.source == "directory"):
+        raise NotFound("No such user.")
+    if terms.versions is not None and user.version not in terms.versions:
+        raise PreconditionFailed
+    if user.is_deleted:
+        raise Conflict("The directory deleted this person, who can no longer be edited; the history stays readable.")
+    return user
+
+
+def provisioned(values: Values, settings: Settings) -> UserProvisioned:
+    attributes = {key: value for key, value in values.leaves.items() if value is not None and key != "active"}
+    if not attributes.get("userName"):
+        raise InvalidValue("userName is required.")
+    for key, value in attributes.items():
+        rules.check(key, value, None, settings)
+    return UserProvisioned(
+        attributes=attributes,
+        active=values.leaves.get("active") is not False,
+        role=rules.role_of(attributes.get("role"), settings) or settings.default_role,
+        prefixes=values.prefixes,
+    )
+
+
+def replacing(user: User, values: Values) -> Values:
+    """What a PUT leaves out is taken away; `active` and `role` stay, for nobody is let in or promoted by silence."""
+    left_out = dict.fromkeys(key for key in user.attributes if key != "role")
+    return Values({**left_out, **values.leaves}, values.prefixes)
+
+
+def changes(user: User, values: Values, terms: Terms) -> list[UserEvent]:
+    """The events that bring the user's values to the given ones; values of other leaves stay."""
+    given = dict(values.leaves)
+    active = given.pop("active", None)
+    if not given.get("userName", True):
+        raise InvalidValue("userName is required and cannot be taken away.")
+    role = _role(user, given, terms.settings)
+    changed = {
+        key: Change(user.attributes.get(key), value)
+        for key, value in given.items()
+        if value != user.attributes.get(key) and (key != "role" or role == user.role)
+    }
+    for key, change in changed.items():
+        rules.check(key, change.to, change.from_, terms.settings)
+    events: list[UserEvent] = []
+    if event := _attributes_changed(user, values, changed, role, terms):
+        events.append(event)
+    if role != user.role:
+        sent = given["role"] if given["role"] != role else None
+        overwrote = _overwritten(user, ["role"], terms)
+        events.append(RoleAssigned(from_=user.role, to=role, sent=sent, active=user.active, overwrote=overwrote))
+    if active is not None and active != user.active:
+        turned = Reactivated if active else Deactivated
+        events.append(turned(role=role, overwrote=_overwritten(user, ["active"], terms)))
+    return events
+
+
+def _role(user: User, given: dict[str, Any], settings: Settings) -> str:
+    """The role that will be in force. A role that is taken away or left empty changes nothing."""
+    if given.get("role") is None:
+        given.pop("role", None)
+        return user.role
+    return rules.role_of(given["role"], settings) or user.role
+
+
+def _attributes_changed(
+    user: User, values: Values, changed: dict[str, Change], role: str, terms: Terms
+) -> AttributesChanged | None:
+    sent = {"role": role, "active": values.leaves.get("active")}
+    same = [
+        key
+        for key, value in values.leaves.items()
+        if key not in changed and sent.get(key, value) == _value(user, key) and value is not None
+    ]
+    event = AttributesChanged(
+        changes=changed,
+        overwrote=_overwritten(user, changed, terms),
+        confirmed=_overwritten(user, same, terms),
+        prefixes=tuple(urn for urn in values.prefixes if urn not in user.prefixes),
+    )
+    return event if event != AttributesChanged() else None
+
+
+def _value(user: User, key: str) -> Any:
+    return {"role": user.role, "active": user.active}.get(key, user.attributes.get(key))
+
+
+def _overwritten(user: User, keys: Any, terms: Terms) -> dict[str, int]:
+    """Which of the leaves hold a local edit that this write of the directory ends, by the version of the edit."""
+    if terms.source != "directory":
+        return {}
+    origins = {key: user.origins.get(key) for key in keys}
+    return {key: origin.version for key, origin in origins.items() if origin and origin.source == "local"}
+
+
+def evolve(user: User | None, recorded: Recorded[UserEvent]) -> User:
+    """The user after the event."""
+    event, version, at = recorded.event, recorded.version, recorded.recorded_at
+    origin = Origin(recorded.source, version)
+    if isinstance(event, UserProvisioned):
+        return User(
+            id=recorded.stream_id,
+            version=version,
+            attributes=event.attributes,
+            active=event.active,
+            role=event.role,
+            origins=dict.fromkeys([*event.attributes, "active", "role"], origin),
+            prefixes=event.prefixes,
+            created_at=at,
+            modified_at=at,
+        )
+    if user is None:
+        raise LookupError(f"stream {recorded.stream_id} begins with {type(event).__name__}")
+    return _evolved(user, event, origin, at)
+
+
+def _evolved(user: User, event: UserEvent, origin: Origin, at: datetime | None) -> User:
+    attributes, origins = dict(user.attributes), dict(user.origins)
+    active, role, prefixes, is_deleted, deleted_at = user.active, user.role, user.prefixes, user.is_deleted, None
+    match event:
+        case AttributesChanged():
+            for key, change in event.changes.items():
+                attributes.pop(key, None)
+                if change.to is not None:
+                    attributes[key] = change.to
+            origins.update(dict.fromkeys([*event.changes, *event.confirmed], origin))
+            prefixes = tuple(sorted({*prefixes, *event.prefixes}))
+        case RoleAssigned():
+            attributes["role"], role = event.sent or event.to, event.to
+            origins["role"] = origin
+        case Deactivated() | Reactivated():
+            active = isinstance(event, Reactivated)
+            origins["active"] = origin
+        case UserDeleted():
+            active, is_deleted, deleted_at = False, True, at
+        case UserProvisioned():
+            raise LookupError(f"stream {user.id} was provisioned twice")
+        case _:
+            assert_never(event)
+    return User(
+        id=user.id,
+        version=origin.version,
+        attributes=attributes,
+        active=active,
+        role=role,
+        origins=origins,
+        prefixes=prefixes,
+        is_deleted=is_deleted,
+        deleted_at=deleted_at,
+        created_at=user.created_at,
+        modified_at=at,
+    )

@@ -1,0 +1,103 @@
+"""Values as a directory writes them, made the type that their attribute has, or refused with the place."""
+
+import base64
+import binascii
+from typing import Any
+
+from engine.refusals import InvalidValue
+from engine.schema import Attribute
+
+Quirks = list[str]
+"""Each tolerance that was applied to one request, for the log: "active: the string 'True' for a boolean"."""
+
+MOST_ELEMENTS = 100  # of one multi-valued attribute
+_NAMES = {str: "a string", bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "an object"}
+
+
+def typed(attribute: Attribute, value: object, where: str, quirks: Quirks) -> Any:
+    """The value in its attribute's type: str, bool, list of elements, or dict of sub-attributes by their names.
+
+    Returns None for "no value": null, an empty list (RFC 7643 §2.5), and the empty string, with which Entra clears.
+    Raises InvalidValue, naming the place, if the value is of another type.
+    """
+    if attribute.multi_valued:
+        return _elements(attribute, value, where, quirks)
+    if isinstance(value, list) and len(value) == 1:
+        quirks.append(f"{where}: a list of one for a single value")  # the dialect of 2018
+        value = value[0]
+        if isinstance(value, dict) and attribute.type != "complex":
+            value = value.get("value")
+    if value is None or value == "":
+        return None
+    match attribute.type:
+        case "complex":
+            return _sub_attributes(attribute, value, where, quirks)
+        case "boolean":
+            return _boolean(value, where, quirks)
+        case "binary":
+            return _binary(_text(attribute, value, where), where)
+        case _:
+            return _text(attribute, value, where)
+
+
+def _text(attribute: Attribute, value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidValue(f"{where} takes a string, not {kind(value)}.")
+    if attribute.longest and len(value) > attribute.longest:
+        raise InvalidValue(f"{where} is {len(value)} characters long; {attribute.longest} are allowed.")
+    return value
+
+
+def _boolean(value: object, where: str, quirks: Quirks) -> bool:
+    """Entra writes `"True"` and `"False"`, and expects JSON booleans back."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in {"true", "false"}:
+        quirks.append(f"{where}: a string for a boolean")
+        return value.lower() == "true"
+    raise InvalidValue(f"{where} takes true or false, not {kind(value)}.")
+
+
+def _binary(value: str, where: str) -> str:
+    try:
+        base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidValue(f"{where} takes bytes in base64.") from None
+    return value
+
+
+def _elements(attribute: Attribute, value: object, where: str, quirks: Quirks) -> list[dict[str, Any]] | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, list):
+        quirks.append(f"{where}: one value for a list")
+        value = [value]
+    if len(value) > MOST_ELEMENTS:
+        raise InvalidValue(f"{where} has {len(value)} values; {MOST_ELEMENTS} are allowed.")
+    found = [_sub_attributes(attribute, each, f"{where}[{place}]", quirks) for place, each in enumerate(value)]
+    elements = [element for element in found if element]
+    if sum(element.get("primary") is True for element in elements) > 1:
+        raise InvalidValue(f"{where} has more than one primary value; at most one may be primary (RFC 7643 §2.4).")
+    return elements or None
+
+
+def _sub_attributes(attribute: Attribute, value: object, where: str, quirks: Quirks) -> dict[str, Any] | None:
+    if isinstance(value, str) and attribute.sub("value"):
+        quirks.append(f"{where}: a string for an object")  # how Entra sends the manager
+        value = {"value": value}
+    if not isinstance(value, dict):
+        if value is None:
+            return None
+        raise InvalidValue(f"{where} takes an object, not {kind(value)}.")
+    found = {}
+    for name, given in value.items():
+        sub = attribute.sub(name)
+        if sub is None:
+            quirks.append(f"{where}: unknown sub-attribute")
+        elif (taken := typed(sub, given, f"{where}.{sub.name}", quirks)) is not None:
+            found[sub.name] = taken
+    return found or None
+
+
+def kind(value: object) -> str:
+    return _NAMES.get(type(value), "null")

@@ -1,0 +1,90 @@
+"""Creates the store in a database: roles, the log, the inline projections; once, whoever comes first."""
+
+from pathlib import Path
+
+import asyncpg
+
+VERSION = 1
+
+_TOP = Path(__file__).resolve().parents[1]
+PROJECTIONS = ("tenants", "tokens", "users", "seats")
+
+# Creators of one store wait for each other here; any number that nothing else uses will do.
+_LOCK = 7_655_312_021
+
+
+class NewerStoreError(Exception):
+    """The store was made by a newer Rollbook than this one."""
+
+
+def ddl(projection: str) -> str:
+    """The SQL that makes a projection's tables and functions in the schema that is first on the search path."""
+    return (_TOP / "projections" / f"{projection}.sql").read_text()
+
+
+async def create_store(connection: asyncpg.Connection) -> None:
+    """Create the store unless it is there; safe if several start at once.
+
+    The connection's role must be allowed to create roles and schemas. Raises NewerStoreError if the store was made
+    by a newer version of Rollbook.
+    """
+    async with connection.transaction():
+        await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        version = await store_version(connection)
+        if version is not None and version > VERSION:
+            raise NewerStoreError(
+                f"This database was last used by a newer Rollbook (its store has version {version}, this program knows "
+                f"{VERSION}). Run the newer version."
+            )
+        if version is None:
+            await _create(connection)
+
+
+async def store_version(connection: asyncpg.Connection) -> int | None:
+    """The version of the store, None if there is none."""
+    if await connection.fetchval("SELECT to_regclass('rollbook.store')") is None:
+        return None
+    version: int = await connection.fetchval("SELECT version FROM rollbook.store")
+    return version
+
+
+async def _create(connection: asyncpg.Connection) -> None:
+    await connection.execute(_ROLES)
+    await connection.execute(_SCHEMA)
+    await connection.execute("SET LOCAL ROLE rollbook_owner; SET LOCAL search_path = rollbook")
+    await connection.execute((_TOP / "events.sql").read_text())
+    for projection in (*PROJECTIONS, "token_uses"):
+        await connection.execute(ddl(projection))
+    await connection.execute("INSERT INTO store (version) VALUES ($1)", VERSION)
+
+
+# Roles belong to the whole server: another database's store may have made them, or be making them now.
+_ROLES = """
+    DO $$
+    BEGIN
+        CREATE ROLE rollbook_owner NOLOGIN;
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN
+        NULL;
+    END
+    $$;
+    DO $$
+    BEGIN
+        CREATE ROLE rollbook_service LOGIN;
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN
+        NULL;
+    END
+    $$;
+    -- A superuser needs no membership; another creator of roles has the right to give it to itself.
+    DO $$
+    BEGIN
+        IF NOT pg_has_role(current_user, 'rollbook_owner', 'SET') THEN
+            EXECUTE format('GRANT rollbook_owner TO %I', current_user);
+        END IF;
+    END
+    $$;
+"""
+
+_SCHEMA = """
+    CREATE SCHEMA rollbook AUTHORIZATION rollbook_owner;
+    GRANT USAGE ON SCHEMA rollbook TO rollbook_service;
+"""

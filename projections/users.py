@@ -1,0 +1,172 @@
+"""The current people: rows of the `users` table, and the queries that read them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from engine.engine import Outcome
+from engine.filters import Filter
+from engine.schema import ENTERPRISE
+from engine.tenant import Tenant
+from engine.user import Origin, User
+from projections import where
+
+_COLUMNS = """
+    id,
+    version,
+    attributes,
+    active,
+    role,
+    origins,
+    prefixes,
+    is_deleted,
+    deleted_at,
+    created_at,
+    modified_at
+"""
+
+
+class Row(Struct, frozen=True):
+    """A row as `put_users` takes it."""
+
+    id: UUID
+    version: int
+    user_name: str
+    microsoft_id: str | None
+    external_id: str | None
+    employee_number: str | None
+    work_email: str | None
+    has_more_work_emails: bool
+    active: bool
+    role: str
+    attributes: dict[str, Any]
+    origins: dict[str, Origin]
+    prefixes: tuple[str, ...]
+    is_deleted: bool
+    created_at: datetime | None
+    modified_at: datetime | None
+    deleted_at: datetime | None
+
+
+class UsersProjection:
+    """One row for each user, equal to the state that its events make."""
+
+    name = "users"
+
+    def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[Row]:
+        return [row_of(outcome.state)] if isinstance(outcome.state, User) else []
+
+
+def row_of(user: User) -> Row:
+    attributes = user.attributes
+    work_emails = [
+        each.get("value") for each in attributes.get("emails", ()) if str(each.get("type", "")).lower() == "work"
+    ]
+    return Row(
+        id=user.id,
+        version=user.version,
+        user_name=where.folded(attributes["userName"]),
+        microsoft_id=_folded(attributes.get("microsoftId")),
+        external_id=attributes.get("externalId"),
+        employee_number=_folded(attributes.get(f"{ENTERPRISE}:employeeNumber")),
+        work_email=_folded(work_emails[0]) if work_emails else None,
+        has_more_work_emails=len(work_emails) > 1,
+        active=user.active,
+        role=user.role,
+        attributes=attributes,
+        origins=user.origins,
+        prefixes=user.prefixes,
+        is_deleted=user.is_deleted,
+        created_at=user.created_at,
+        modified_at=user.modified_at,
+        deleted_at=user.deleted_at,
+    )
+
+
+def _folded(value: str | None) -> str | None:
+    return where.folded(value) if value else None
+
+
+def user_of(row: asyncpg.Record) -> User:
+    return User(
+        id=row["id"],
+        version=row["version"],
+        attributes=msgspec.json.decode(row["attributes"]),
+        active=row["active"],
+        role=row["role"],
+        origins=_ORIGINS.decode(row["origins"]),
+        prefixes=tuple(row["prefixes"]),
+        is_deleted=row["is_deleted"],
+        deleted_at=row["deleted_at"],
+        created_at=row["created_at"],
+        modified_at=row["modified_at"],
+    )
+
+
+_ORIGINS: msgspec.json.Decoder[dict[str, Origin]] = msgspec.json.Decoder(dict[str, Origin])
+
+
+class Page(Struct, frozen=True):
+    """A part of a list: the users, and how many there are in all."""
+
+    users: list[User]
+    total: int
+
+
+class Users:
+    """Queries on the current people. Each is one statement and names one tenant."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def get(self, tenant_id: UUID, user_id: UUID) -> User | None:
+        """The user, deleted or not; None if there never was one."""
+        query = f"SELECT {_COLUMNS} FROM rollbook.users WHERE tenant_id = $1 AND id = $2"  # noqa: S608  constants
+        row = await self._pool.fetchrow(query, tenant_id, user_id)
+        return user_of(row) if row else None
+
+    async def find(self, tenant_id: UUID, filter_: Filter | None, *, offset: int, limit: int) -> Page:
+        """The users that are not deleted and fulfil the filter, in the order of their creation."""
+        condition = where.compile_filter(filter_) if filter_ else where.Condition("true", ())
+        total = _COUNTED if filter_ else _KNOWN
+        query = _PAGE.format(columns=_COLUMNS, total=total.format(condition=condition.sql), condition=condition.sql)
+        rows = await self._pool.fetch(query, tenant_id, offset, limit, *condition.values)
+        # An empty page has one row, of the total alone.
+        return Page([user_of(row) for row in rows if row["id"]], rows[0]["total"])
+
+    async def all(self, tenant_id: UUID, after: UUID | None, limit: int, *, active: bool | None) -> list[User]:
+        """Everybody, deleted people included, in the order of their creation, from behind `after`."""
+        rows = await self._pool.fetch(_ALL.format(columns=_COLUMNS), tenant_id, after or UUID(int=0), limit, active)
+        return [user_of(row) for row in rows]
+
+
+# The number of all users is counted already; only a filter makes counting necessary.
+_KNOWN = "SELECT coalesce(sum(active + inactive), 0) FROM rollbook.seats WHERE tenant_id = $1"
+_COUNTED = "SELECT count(*) FROM rollbook.users WHERE tenant_id = $1 AND NOT is_deleted AND ({condition})"
+
+_PAGE = """
+    SELECT {columns}, total.total
+    FROM ({total}) AS total(total)
+    LEFT JOIN (
+        SELECT {columns}
+        FROM rollbook.users
+        WHERE tenant_id = $1 AND NOT is_deleted AND ({condition})
+        ORDER BY id
+        OFFSET $2
+        LIMIT $3
+    ) AS page ON true
+    ORDER BY id
+"""
+
+_ALL = """
+    SELECT {columns}
+    FROM rollbook.users
+    WHERE tenant_id = $1 AND id > $2 AND ($4::boolean IS NULL OR active = $4)
+    ORDER BY id
+    LIMIT $3
+"""
