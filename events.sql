@@ -53,6 +53,33 @@ CREATE TABLE events (
     CONSTRAINT digest_is_of_data CHECK (digest = sha256(salt || convert_to(data::text, 'UTF8')))
 );
 
+-- Finds the events of one type, however rare, without reading the others.
+CREATE INDEX events_by_type ON events (tenant_id, type, seq);
+-- Finds what people and operators did among all that the directory did.
+CREATE INDEX events_not_of_the_directory ON events (tenant_id, source, seq) WHERE source <> 'directory';
+
+-- The last seq that was recorded before a moment, 0 if none was: by halving, for recorded_at never runs backwards.
+CREATE FUNCTION last_seq_before(of_tenant uuid, moment timestamptz) RETURNS bigint
+LANGUAGE plpgsql
+STABLE
+AS $$
+DECLARE
+    low bigint := 0;
+    high bigint := coalesce((SELECT seq FROM rollbook.heads WHERE tenant_id = of_tenant), 0);
+    middle bigint;
+BEGIN
+    WHILE low < high LOOP
+        middle := (low + high + 1) / 2;
+        IF (SELECT recorded_at FROM rollbook.events WHERE tenant_id = of_tenant AND seq = middle) < moment THEN
+            low := middle;
+        ELSE
+            high := middle - 1;
+        END IF;
+    END LOOP;
+    RETURN low;
+END
+$$;
+
 -- Adds the events of any number of streams of one tenant, with the rows of the inline projections: all or nothing.
 --
 -- The arrays hold one element for each event, in the order of the log. A version is the place in its stream that the

@@ -33,26 +33,38 @@ class Outcome(Struct, Generic[S_co], frozen=True):
 class InlineProjection(Protocol):
     """A table that the append writes in its own transaction, by the function `put_<name>` beside the table."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The primary key's columns."""
 
     def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[Any]:
         """The rows that its function takes, of JSON's types or structs of them; the append fills in times of None."""
 
 
-class States(Protocol):
-    """Reads the states from which commands are decided."""
+class UserStates(Protocol):
+    """Reads the state from which a user's commands are decided."""
 
-    async def user(self, tenant_id: UUID, user_id: UUID) -> User | None: ...
+    async def get(self, tenant_id: UUID, user_id: UUID) -> User | None: ...
 
-    async def tenant(self, tenant_id: UUID) -> Tenant | None: ...
+
+class TenantStates(Protocol):
+    """Reads the state from which a tenant's commands are decided."""
+
+    async def get(self, tenant_id: UUID) -> Tenant | None: ...
 
 
 class Engine:
     """The one way to change anything."""
 
-    def __init__(self, store: EventStore, states: States, inline: Sequence[InlineProjection]) -> None:
+    def __init__(
+        self, store: EventStore, users: UserStates, tenants: TenantStates, inline: Sequence[InlineProjection]
+    ) -> None:
         self._store = store
-        self._states = states
+        self._users = users
+        self._tenants = tenants
         self._inline = inline
 
     async def carry_out(self, command: UserCommand, user_id: UUID, cause: Cause, terms: Terms) -> User:
@@ -65,7 +77,7 @@ class Engine:
         async def load() -> User | None:
             if isinstance(command, ProvisionUser):
                 return None
-            return await self._states.user(cause.tenant_id, user_id)
+            return await self._users.get(cause.tenant_id, user_id)
 
         return await self._attempt(load, lambda state: user.decide(command, state, terms), user.evolve, user_id, cause)
 
@@ -73,7 +85,7 @@ class Engine:
         """The tenant after the command. Raises the Refusals of `tenant.decide` and Busy."""
 
         async def load() -> Tenant | None:
-            return await self._states.tenant(cause.tenant_id)
+            return await self._tenants.get(cause.tenant_id)
 
         return await self._attempt(
             load, lambda state: tenant.decide(command, state), tenant.evolve, cause.tenant_id, cause

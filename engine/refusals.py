@@ -17,6 +17,7 @@
     │   └── NotUnique              uniqueness
     ├── PreconditionFailed         412
     ├── TooLarge                   413
+    ├── UnsupportedMediaType       415
     ├── NotImplementedHere         501
     └── Busy                       503, to be tried again
 
@@ -24,6 +25,7 @@ A refusal is written for the admin who reads it in the directory's provisioning 
 right. A fault (anything that is not a Refusal) is for our log and never reaches the client.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -33,7 +35,8 @@ class Refusal(Exception):  # noqa: N818  an answer, not an error of ours
     status: ClassVar[int] = 400
     scim_type: ClassVar[str | None] = None
 
-    def __init__(self, detail: str = "") -> None:
+    def __init__(self, detail: str = "", allow: Sequence[str] = ()) -> None:
+        self.allow = allow  # the methods that the address takes
         self.detail = detail or (self.__doc__ or "").strip()
         super().__init__(self.detail)
 
@@ -128,6 +131,12 @@ class TooLarge(Refusal):
     """The body is larger than 1 MB."""
 
     status = 413
+
+
+class UnsupportedMediaType(Refusal):
+    """The body must be application/scim+json or application/json."""
+
+    status = 415
 
 
 class NotImplementedHere(Refusal):

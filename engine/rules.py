@@ -87,3 +87,11 @@ def _spellings(sent: str) -> list[str]:
             return [sent]
         return [str(members[name]) for name in ("value", "displayName", "display") if members.get(name)] or [""]
     return [sent]
+
+
+def means(sent: str, role: str, settings: Settings) -> bool:
+    """Whether a directory's spelling means that role, under the settings of today."""
+    try:
+        return role_of(sent, settings) == role
+    except InvalidValue:
+        return False

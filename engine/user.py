@@ -64,22 +64,16 @@ class ReplaceUser(Struct, frozen=True):
 
 
 class PatchUser(Struct, frozen=True):
-    """The directory changes parts of the resource."""
+    """Parts of the resource change: by the directory, or by a local edit, which the directory may overwrite."""
 
     operations: tuple[patch.Operation, ...]
-
-
-class EditUser(Struct, frozen=True):
-    """Somebody edits the person in the product; the directory may overwrite it."""
-
-    values: Values
 
 
 class DeleteUser(Struct, frozen=True):
     """The directory deletes the user."""
 
 
-UserCommand = ProvisionUser | ReplaceUser | PatchUser | EditUser | DeleteUser
+UserCommand = ProvisionUser | ReplaceUser | PatchUser | DeleteUser
 
 
 class Terms(Struct, frozen=True):
@@ -105,8 +99,6 @@ def decide(command: UserCommand, user: User | None, terms: Terms) -> list[UserEv
             return changes(user, replacing(user, values), terms)
         case PatchUser(operations):
             return changes(user, patch.apply(operations, user.attributes), terms)
-        case EditUser(values):
-            return changes(user, values, terms)
         case DeleteUser():
             return [UserDeleted(active=user.active, role=user.role)]
         case _:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import asyncpg
 
+from projections.inline import INLINE
+
 VERSION = 1
 
 _TOP = Path(__file__).resolve().parents[1]
-PROJECTIONS = ("tenants", "tokens", "users", "seats")
 
 # Creators of one store wait for each other here; any number that nothing else uses will do.
 _LOCK = 7_655_312_021
@@ -53,8 +54,8 @@ async def _create(connection: asyncpg.Connection) -> None:
     await connection.execute(_SCHEMA)
     await connection.execute("SET LOCAL ROLE rollbook_owner; SET LOCAL search_path = rollbook")
     await connection.execute((_TOP / "events.sql").read_text())
-    for projection in (*PROJECTIONS, "token_uses"):
-        await connection.execute(ddl(projection))
+    for name in (*(projection.name for projection in INLINE), "token_uses"):
+        await connection.execute(ddl(name))
     await connection.execute("INSERT INTO store (version) VALUES ($1)", VERSION)
 
 

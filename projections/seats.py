@@ -25,6 +25,7 @@ class SeatsProjection:
     """Counts that every event brings up to date, for events say which role and whether a seat was held."""
 
     name = "seats"
+    key = ("tenant_id", "role")
 
     def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[Difference]:
         return [difference for each in outcome.recorded for difference in differences(each.event)]

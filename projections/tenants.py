@@ -21,6 +21,7 @@ class TenantsProjection:
     """One row for each tenant, with its settings."""
 
     name = "tenants"
+    key = ("tenant_id",)
 
     def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[dict[str, Any]]:
         tenant = outcome.state
@@ -40,6 +41,7 @@ class TokensProjection:
     """One row for each token."""
 
     name = "tokens"
+    key = ("tenant_id", "id")
 
     def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[dict[str, Any]]:
         return [row for each in outcome.recorded for row in _token_rows(each)]

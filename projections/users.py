@@ -57,6 +57,7 @@ class UsersProjection:
     """One row for each user, equal to the state that its events make."""
 
     name = "users"
+    key = ("tenant_id", "id")
 
     def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[Row]:
         return [row_of(outcome.state)] if isinstance(outcome.state, User) else []

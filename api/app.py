@@ -1,0 +1,127 @@
+"""The composition root: every address, and what answers it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import NoReturn
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from api import health, openapi, refusal_record, scim_discovery, scim_groups, scim_users, v1
+from api.exchange import Exchange
+from api.services import Services, services_of
+from engine.refusals import MethodNotAllowed, NotFound, NotImplementedHere, Refusal
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def address(path: str, **handlers: Handler) -> Route:
+    """One address with the handler of each method; HEAD is GET without the body (RFC 9110 §9.3.2)."""
+    if "GET" in handlers:
+        handlers["HEAD"] = handlers["GET"]
+
+    async def answer(request: Request) -> Response:
+        request.scope["rollbook.route"] = path
+        handler = handlers.get(request.method)
+        if handler is None:
+            allowed = ", ".join(sorted(handlers))
+            raise MethodNotAllowed(f"{request.method} does not work here; {allowed} do.", allow=sorted(handlers))
+        return await handler(request)
+
+    return Route(path, answer, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+
+
+async def _not_offered(request: Request) -> NoReturn:
+    await services_of(request).gate.admit(request, scim_users.SCOPE)
+    raise NotImplementedHere("This part of SCIM is not offered; /ServiceProviderConfig says what is.")
+
+
+async def _unknown_scim_address(request: Request) -> NoReturn:
+    await services_of(request).gate.admit(request, scim_users.SCOPE)
+    raise NotFound(
+        "There is nothing at this address. The Tenant URL ends in /scim/v2; below it are /Users and /Groups."
+    )
+
+
+SCIM = "/scim/v2"
+
+ROUTES = [
+    address("/healthz", GET=health.healthz),
+    address("/readyz", GET=health.readyz),
+    address(f"{SCIM}/Users", GET=scim_users.search, POST=scim_users.create),
+    address(
+        f"{SCIM}/Users/{{id}}",
+        GET=scim_users.read,
+        PUT=scim_users.replace,
+        PATCH=scim_users.change,
+        DELETE=scim_users.delete,
+    ),
+    address(f"{SCIM}/Groups", GET=scim_groups.search, POST=scim_groups.write),
+    address(
+        f"{SCIM}/Groups/{{id}}",
+        GET=scim_groups.read,
+        PUT=scim_groups.write,
+        PATCH=scim_groups.write,
+        DELETE=scim_groups.write,
+    ),
+    address(f"{SCIM}/ServiceProviderConfig", GET=scim_discovery.service_provider_config),
+    address(f"{SCIM}/Schemas", GET=scim_discovery.schemas),
+    address(f"{SCIM}/Schemas/{{id}}", GET=scim_discovery.schema),
+    address(f"{SCIM}/ResourceTypes", GET=scim_discovery.resource_types),
+    address(f"{SCIM}/ResourceTypes/{{id}}", GET=scim_discovery.resource_type),
+    address(f"{SCIM}/Bulk", POST=_not_offered),
+    address(f"{SCIM}/Me", GET=_not_offered, PUT=_not_offered, PATCH=_not_offered, DELETE=_not_offered),
+    address(f"{SCIM}/.search", POST=_not_offered),
+    address(f"{SCIM}/{{resource}}/.search", POST=_not_offered),
+    address("/v1/users", GET=v1.list_users),
+    address("/v1/users/{id}", GET=v1.read_user, PATCH=v1.edit_user),
+    address("/v1/users/{id}/history", GET=v1.read_history),
+    address("/v1/seats", GET=v1.read_seats),
+    address("/v1/events", GET=v1.list_events),
+    address("/v1/openapi.json", GET=openapi.document),
+    Route("/scim/{path:path}", _unknown_scim_address),
+    Route("/scim", _unknown_scim_address),
+]
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals, in our words."""
+    assert isinstance(error, HTTPException)  # noqa: S101  registered for it alone
+    refusal = NotFound("There is nothing at this address.") if error.status_code == 404 else Refusal(error.detail)
+    return await refusal_record.answer(request, refusal)
+
+
+async def _on_refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)  # noqa: S101  registered for it alone
+    return await refusal_record.answer(request, error)
+
+
+def create_app(opening: Callable[[], AbstractAsyncContextManager[Services]]) -> Starlette:
+    """The service as an ASGI application; its lifespan opens its parts and closes them."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with opening() as services:
+            app.state.services = services
+            noting = asyncio.create_task(services.gate.keep_noting_uses())
+            try:
+                yield
+            finally:
+                noting.cancel()
+                with contextlib.suppress(Exception):  # the database may be gone; a time of last use is no loss
+                    await services.gate.note_uses()
+
+    app = Starlette(
+        routes=ROUTES,
+        middleware=[Middleware(Exchange)],
+        exception_handlers={HTTPException: _on_http_exception, Refusal: _on_refusal},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app

@@ -1,0 +1,53 @@
+"""One request as the service sees it: who asks, what was tolerated, what the log will say."""
+
+import time
+from dataclasses import dataclass, field
+from typing import cast
+from uuid import UUID
+
+from starlette.requests import HTTPConnection
+from uuid_utils.compat import uuid7
+
+from engine.store import Cause
+from engine.streams import Source
+from engine.values import Quirks
+from projections.tenants import Admission
+
+KEY = "rollbook.call"
+
+
+@dataclass
+class Call:
+    """Filled as the request goes through; nothing in it but ids, names of attributes and numbers may be logged."""
+
+    request_id: UUID = field(default_factory=uuid7)
+    started: float = field(default_factory=time.perf_counter)
+    admission: Admission | None = None
+    source: Source = "directory"
+    actor: str | None = None
+    user_id: UUID | None = None
+    subject: dict[str, str] = field(default_factory=dict)
+    quirks: Quirks = field(default_factory=list)
+    scim_type: str | None = None
+    fault: str | None = None
+
+    @property
+    def admitted(self) -> Admission:
+        if self.admission is None:
+            raise LookupError("the request was not admitted")
+        return self.admission
+
+    @property
+    def cause(self) -> Cause:
+        admission = self.admitted
+        return Cause(
+            tenant_id=admission.tenant_id,
+            source=self.source,
+            actor=self.actor or str(admission.token_id),
+            token_id=admission.token_id,
+            request_id=self.request_id,
+        )
+
+
+def call_of(connection: HTTPConnection) -> Call:
+    return cast(Call, connection.scope[KEY])

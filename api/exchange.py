@@ -1,0 +1,109 @@
+"""Around every request: its id, its address in the usual spelling, one line in the log, and no fault that gets out."""
+
+import re
+import time
+import traceback
+from typing import Any
+
+import asyncpg
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import wire
+from api.call import KEY, Call
+from engine.refusals import Busy
+
+_log = structlog.get_logger("rollbook")
+
+# In the spelling of RFC 7644 §3.2; directories and admins write them in any.
+_NAMES = ("Users", "Groups", "Schemas", "ResourceTypes", "ServiceProviderConfig", "Bulk", "Me")
+_SEGMENTS = {name.lower(): name for name in _NAMES}
+_UNREACHABLE = (
+    OSError,  # refused, timed out
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+
+
+class Exchange:
+    """ASGI middleware, the outermost."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        call = scope[KEY] = Call()
+        scope["path"] = usual_path(scope["path"])
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"].append((b"x-request-id", str(call.request_id).encode()))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:  # noqa: BLE001  whatever it is, the client gets an answer and we a line in the log
+            response = _answer(error, call, scope["path"])
+            if status == 0:
+                await response(scope, receive, send_with_id)
+        finally:
+            _write_line(scope, call, status)
+
+
+def usual_path(path: str) -> str:
+    """Doubled and trailing slashes taken away, and SCIM's own names in their own case."""
+    path = re.sub(r"/{2,}", "/", path)
+    path = path.rstrip("/") or "/"
+    if not wire.is_scim(path):
+        return path
+    segments = path.split("/")
+    base, names = segments[:3], segments[3:]
+    return "/".join([*(each.lower() for each in base), *(_SEGMENTS.get(each.lower(), each) for each in names)])
+
+
+def _answer(error: Exception, call: Call, path: str) -> Response:
+    call.fault = type(error).__name__
+    if isinstance(error, _UNREACHABLE):
+        return wire.refused(Busy("The database cannot be reached now; try again in a moment."), path)
+    # Neither the message nor the values: both may hold personal data. The places are what we need.
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    _log.error("fault", request_id=str(call.request_id), error=call.fault, at=places[-12:])
+    return wire.failed(str(call.request_id), path)
+
+
+def _write_line(scope: Scope, call: Call, status: int) -> None:
+    line: dict[str, Any] = {
+        "method": scope["method"],
+        # The address as a pattern: what stands in a path or a query may be somebody's name.
+        "route": scope.get("rollbook.route", "unknown"),
+        "status": status,
+        "ms": round((time.perf_counter() - call.started) * 1000, 2),
+        "request_id": str(call.request_id),
+    }
+    if call.admission:
+        line |= {"tenant_id": str(call.admission.tenant_id), "token_id": str(call.admission.token_id)}
+    optional = {
+        "user_id": call.user_id and str(call.user_id),
+        "scim_type": call.scim_type,
+        "fault": call.fault,
+        "quirks": list(dict.fromkeys(call.quirks))[:20],
+    }
+    _log.info("request", **line, **{name: value for name, value in optional.items() if value})
+
+
+def request_path(request: Request) -> str:
+    path: str = request.scope["path"]
+    return path

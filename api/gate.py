@@ -1,0 +1,103 @@
+"""Who may come in: bearer tokens (RFC 6750), looked up once in a while and remembered in between."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import UUID
+
+from starlette.requests import Request
+
+from api.call import call_of
+from engine import tokens
+from engine.refusals import Forbidden, NotAuthenticated
+from projections.tenants import Admission, Tenants
+
+REMEMBERED = 3.0  # seconds; a token that was revoked elsewhere is refused after this time, and a setting holds
+MOST_REMEMBERED = 10_000
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Gate:
+    """Admits requests. What it remembers of a token is dropped after a few seconds."""
+
+    def __init__(self, tenants: Tenants, clock: Callable[[], datetime] = now) -> None:
+        self._tenants = tenants
+        self._clock = clock
+        self._remembered: dict[tuple[UUID, str], tuple[float, Admission]] = {}
+        self._uses: dict[tuple[UUID, UUID], datetime] = {}
+
+    async def admit(self, request: Request, *scopes: str) -> Admission:
+        """Let the request in if its token is valid and has one of the scopes.
+
+        Raises NotAuthenticated (401) or Forbidden (403). No statement if the token was seen just now, one otherwise.
+        """
+        admission = await self.authenticate(request.headers.getlist("authorization"))
+        call_of(request).admission = admission
+        if not admission.scopes.intersection(scopes):
+            raise Forbidden(
+                f"This token lacks the scope that is needed here: {' or '.join(scopes)}. Issue one with it: "
+                f"rollbook token issue --tenant NAME --name TEXT --scope {scopes[0]}"
+            )
+        return admission
+
+    async def authenticate(self, headers: list[str]) -> Admission:
+        tenant_id, digest = _credentials(headers)
+        admission = await self._look_up(tenant_id, digest)
+        if admission is None:
+            raise NotAuthenticated("This token is not known here. Was it issued by another installation?")
+        at = self._clock()
+        if admission.is_revoked:
+            raise NotAuthenticated("This token was revoked. Issue a new one and paste it as the secret token.")
+        if at >= admission.expires_at:
+            raise NotAuthenticated(
+                f"This token expired at {admission.expires_at:%Y-%m-%d %H:%M} UTC. Issue a new one and paste it as the "
+                f"secret token."
+            )
+        self._uses[tenant_id, admission.token_id] = at
+        return admission
+
+    async def _look_up(self, tenant_id: UUID, digest: str) -> Admission | None:
+        known = self._remembered.get((tenant_id, digest))
+        if known and time.monotonic() - known[0] < REMEMBERED:
+            return known[1]
+        admission = await self._tenants.admission(tenant_id, digest)
+        if admission is None:
+            self._remembered.pop((tenant_id, digest), None)
+            return None
+        if len(self._remembered) >= MOST_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[tenant_id, digest] = (time.monotonic(), admission)
+        return admission
+
+    async def note_uses(self) -> None:
+        """Write down when tokens were used last, all since the last time in one go."""
+        uses, self._uses = self._uses, {}
+        if uses:
+            await self._tenants.note_uses([(tenant_id, token_id, at) for (tenant_id, token_id), at in uses.items()])
+
+    async def keep_noting_uses(self, every: float = 30.0) -> None:
+        while True:
+            await asyncio.sleep(every)
+            await self.note_uses()
+
+
+def _credentials(headers: list[str]) -> tuple[UUID, str]:
+    if not headers:
+        raise NotAuthenticated("A bearer token is missing. Send the header Authorization: Bearer rb_…")
+    scheme, _, text = headers[0].strip().partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotAuthenticated("The Authorization header must be of the form: Bearer rb_…")
+    text = text.strip()
+    if text.lower().startswith("bearer "):
+        raise NotAuthenticated('The word "Bearer" stands twice: paste the secret token alone, beginning with rb_.')
+    credentials = tokens.read(text)
+    if credentials is None:
+        raise NotAuthenticated(
+            f"This is no Rollbook token, or one that was not copied whole: a token has {tokens.LENGTH} characters, "
+            f"begins with rb_ and ends with its checksum. Copy it again, or issue a new one."
+        )
+    return credentials

@@ -1,0 +1,114 @@
+"""What this service offers, exactly (RFC 7644 §4, RFC 7643 §5 to §7): made from the attribute table."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import scim_resource, wire
+from api.scim_users import MOST_RESULTS, SCOPE, base_url
+from api.services import services_of
+from engine.refusals import NotFound
+from engine.schema import CORE, ENTERPRISE, ROLLBOOK, SCHEMAS, Attribute, Schema
+
+_URN = "urn:ietf:params:scim:schemas:core:2.0:"
+
+
+async def service_provider_config(request: Request) -> Response:
+    await services_of(request).gate.admit(request, SCOPE)
+    return wire.scim(
+        {
+            "schemas": [_URN + "ServiceProviderConfig"],
+            "patch": {"supported": True},
+            "bulk": {"supported": False, "maxOperations": 0, "maxPayloadSize": 0},
+            "filter": {"supported": True, "maxResults": MOST_RESULTS},
+            "changePassword": {"supported": False},
+            "sort": {"supported": False},
+            "etag": {"supported": True},
+            "authenticationSchemes": [
+                {
+                    "type": "oauthbearertoken",
+                    "name": "Bearer token",
+                    "description": "A token that the operator or an admin of the tenant issued.",
+                    "specUri": "https://www.rfc-editor.org/info/rfc6750",
+                    "primary": True,
+                }
+            ],
+            "meta": {
+                "resourceType": "ServiceProviderConfig",
+                "location": f"{base_url(request)}/ServiceProviderConfig",
+            },
+        }
+    )
+
+
+async def schemas(request: Request) -> Response:
+    await services_of(request).gate.admit(request, SCOPE)
+    found = [_schema(each, base_url(request)) for each in SCHEMAS]
+    return wire.scim(scim_resource.list_response(found, len(found)))
+
+
+async def schema(request: Request) -> Response:
+    await services_of(request).gate.admit(request, SCOPE)
+    for each in SCHEMAS:
+        if each.id.lower() == request.path_params["id"].lower():
+            return wire.scim(_schema(each, base_url(request)))
+    raise NotFound(f"There is no such schema. There are: {', '.join(each.id for each in SCHEMAS)}.")
+
+
+async def resource_types(request: Request) -> Response:
+    await services_of(request).gate.admit(request, SCOPE)
+    return wire.scim(scim_resource.list_response([_user_type(base_url(request))], 1))
+
+
+async def resource_type(request: Request) -> Response:
+    await services_of(request).gate.admit(request, SCOPE)
+    if request.path_params["id"].lower() in {"user", "users"}:
+        return wire.scim(_user_type(base_url(request)))
+    raise NotFound("There is no such resource type. There is: User.")
+
+
+def _user_type(base: str) -> dict[str, Any]:
+    return {
+        "schemas": [_URN + "ResourceType"],
+        "id": "User",
+        "name": "User",
+        "endpoint": "/Users",
+        "description": "A person of the directory.",
+        "schema": CORE,
+        "schemaExtensions": [{"schema": urn, "required": False} for urn in (ENTERPRISE, ROLLBOOK)],
+        "meta": {"resourceType": "ResourceType", "location": f"{base}/ResourceTypes/User"},
+    }
+
+
+def _schema(each: Schema, base: str) -> dict[str, Any]:
+    return {
+        "schemas": [_URN + "Schema"],
+        "id": each.id,
+        "name": each.name,
+        "description": each.description,
+        "attributes": [_attribute(attribute) for attribute in each.attributes],
+        "meta": {"resourceType": "Schema", "location": f"{base}/Schemas/{each.id}"},
+    }
+
+
+def _attribute(attribute: Attribute) -> dict[str, Any]:
+    """RFC 7643 §7. Microsoft's readers stumble over nulls and empty lists, so what does not apply is left out."""
+    found: dict[str, Any] = {
+        "name": attribute.name,
+        "type": attribute.type,
+        "multiValued": attribute.multi_valued,
+        "description": attribute.description,
+        "required": attribute.required,
+        "caseExact": attribute.case_exact,
+        "mutability": attribute.mutability,
+        "returned": attribute.returned,
+        "uniqueness": attribute.uniqueness,
+    }
+    if attribute.canonical_values:
+        found["canonicalValues"] = list(attribute.canonical_values)
+    if attribute.reference_types:
+        found["referenceTypes"] = list(attribute.reference_types)
+    if attribute.sub_attributes:
+        found["subAttributes"] = [_attribute(sub) for sub in attribute.sub_attributes]
+    return found

@@ -1,0 +1,141 @@
+"""A user as the SCIM resource that the directory reads: what it wrote, where it wrote it."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from engine import resource, rules, schema
+from engine.refusals import InvalidValue
+from engine.schema import CORE, ENTERPRISE, ROLLBOOK, Target
+from engine.settings import Settings
+from engine.user import User
+
+LIST_RESPONSE = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
+
+
+def etag(user: User) -> str:
+    return f'W/"{user.version}"'
+
+
+def location(user: User, base: str) -> str:
+    return f"{base}/Users/{user.id}"
+
+
+def render(user: User, base: str, settings: Settings) -> dict[str, Any]:
+    """The resource, whole (RFC 7643 §3 and §4).
+
+    Entra looks for a value where its mapping names it, and sends it again for ever if it is not there: so what the
+    directory named with a URN stands at the top level and under that URN too.
+    """
+    sent = user.attributes.get("role", user.role)
+    top = {key: value for key, value in user.attributes.items() if key != "role"}
+    tree = resource.nested(top)
+    named = {"active": user.active, "role": sent}
+    if "microsoftId" in top:
+        named["microsoftId"] = top["microsoftId"]
+    return {
+        "schemas": [
+            CORE,
+            *([ENTERPRISE] if ENTERPRISE in tree else []),
+            *([ROLLBOOK] if ROLLBOOK in user.prefixes else []),
+        ],
+        "id": str(user.id),
+        **tree,
+        "active": user.active,
+        "role": sent if rules.means(sent, user.role, settings) else user.role,
+        **dict.fromkeys(user.prefixes, named),
+        "meta": {
+            "resourceType": "User",
+            "created": moment(user.created_at),
+            "lastModified": moment(user.modified_at),
+            "location": location(user, base),
+            "version": etag(user),
+        },
+    }
+
+
+def moment(at: datetime | None) -> str:
+    """RFC 3339 in UTC with milliseconds, as Entra's examples have it."""
+    if at is None:
+        raise LookupError("an appended event has a time")
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+
+
+class Choice:
+    """Which attributes an answer has: `attributes` or `excludedAttributes` of the query (RFC 7644 §3.9)."""
+
+    def __init__(self, wanted: str | None, unwanted: str | None) -> None:
+        if wanted and unwanted:
+            raise InvalidValue("attributes and excludedAttributes exclude each other; give one of them.")
+        self._wanted = _targets(wanted)
+        self._unwanted = _targets(unwanted)
+
+    def of(self, found: dict[str, Any]) -> dict[str, Any]:
+        if self._wanted is not None:
+            return _picked(found, self._wanted)
+        if self._unwanted is not None:
+            return _left(found, self._unwanted)
+        return found
+
+
+def _targets(names: str | None) -> list[Target] | None:
+    """Names that are unknown name nothing."""
+    if not names:
+        return None
+    return [target for name in names.split(",") if (target := schema.find(name.strip()))]
+
+
+def _picked(found: dict[str, Any], targets: Iterable[Target]) -> dict[str, Any]:
+    picked: dict[str, Any] = {name: found[name] for name in ("schemas", "id")}
+    for target in targets:
+        branch, into, name = _branch(found, target, picked)
+        if name not in branch:
+            continue
+        into[name] = branch[name] if target.sub is None else _sub(branch[name], into.get(name), target.sub.name)
+        if target.prefix in found:
+            picked[target.prefix] = found[target.prefix]
+    return {name: value for name, value in picked.items() if value not in ({}, [], None)}
+
+
+def _branch(found: dict[str, Any], target: Target, into: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str]:
+    if target.key.startswith(ENTERPRISE):
+        return found.get(ENTERPRISE, {}), into.setdefault(ENTERPRISE, {}), target.attribute.name
+    return found, into, target.key
+
+
+def _sub(value: Any, picked: Any, name: str) -> Any:
+    if isinstance(value, list):
+        before: Sequence[dict[str, Any]] = picked or [{} for _ in value]
+        return [
+            {**chosen, **{key: each[key] for key in each if key == name}}
+            for chosen, each in zip(before, value, strict=True)
+        ]
+    return {**(picked or {}), **{key: value[key] for key in value if key == name}}
+
+
+def _left(found: dict[str, Any], targets: Iterable[Target]) -> dict[str, Any]:
+    left = {name: dict(value) if isinstance(value, dict) else value for name, value in found.items()}
+    for target in targets:
+        name, branch = target.attribute.name, left
+        if name in {"id", "schemas"}:  # always returned (RFC 7643 §3.1)
+            continue
+        if target.key.startswith(ENTERPRISE):
+            branch = left.get(ENTERPRISE, {})
+        if target.sub is None:
+            branch.pop(name, None)
+        elif isinstance(branch.get(name), list):
+            branch[name] = [{key: each[key] for key in each if key != target.sub.name} for each in branch[name]]
+        else:
+            branch.get(name, {}).pop(target.sub.name, None)
+    return {name: value for name, value in left.items() if value != {}}
+
+
+def list_response(resources: list[dict[str, Any]], total: int, start: int = 1) -> dict[str, Any]:
+    """A page of a list (RFC 7644 §3.4.2)."""
+    return {
+        "schemas": [LIST_RESPONSE],
+        "totalResults": total,
+        "startIndex": start,
+        "itemsPerPage": len(resources),
+        "Resources": resources,
+    }

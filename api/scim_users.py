@@ -1,0 +1,164 @@
+"""`/scim/v2/Users` (RFC 7644 §3): each handler reads the request, has the command carried out, and answers."""
+
+from typing import Any
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+from uuid_utils.compat import uuid7
+
+from api import scim_resource, wire
+from api.call import Call, call_of
+from api.scim_resource import Choice
+from api.services import Services, services_of
+from engine import filters, patch, resource
+from engine.refusals import InvalidValue, NotFound
+from engine.user import DeleteUser, PatchUser, ProvisionUser, ReplaceUser, Terms, User, UserCommand
+from projections.users import Page
+
+SCOPE = "scim"
+DEFAULT_COUNT = 100
+MOST_RESULTS = 1000
+_FURTHEST = 2**31  # a startIndex behind it finds nothing, as behind any other end
+
+
+async def create(request: Request) -> Response:
+    services, call = await _admitted(request)
+    choice = _choice(request)
+    body = await wire.read_json(request)
+    call.subject = subject_of(body)
+    command = ProvisionUser(resource.read(body, call.quirks))
+    user = await services.engine.carry_out(command, uuid7(), call.cause, _terms(request, call))
+    return _resource(request, call, user, choice, status=201)
+
+
+async def read(request: Request) -> Response:
+    services, call = await _admitted(request)
+    choice = _choice(request)
+    user = await services.users.get(call.admitted.tenant_id, _user_id(request))
+    if user is None or user.is_deleted:
+        raise NotFound(f"There is no user {request.path_params['id']} here.")
+    if scim_resource.etag(user) in _tags(request, "if-none-match") or "*" in _tags(request, "if-none-match"):
+        return Response(status_code=304, headers={"ETag": scim_resource.etag(user)})
+    return _resource(request, call, user, choice)
+
+
+async def search(request: Request) -> Response:
+    services, call = await _admitted(request)
+    choice = _choice(request)
+    text = request.query_params.get("filter")
+    filter_ = filters.parse(text) if text else None
+    if filter_:
+        call.quirks += [resource.unknown(name) for name in filters.unknown_names(filter_)]
+    start, count = max(_whole_number(request, "startIndex", 1), 1), _whole_number(request, "count", DEFAULT_COUNT)
+    offset, limit = min(start - 1, _FURTHEST), min(max(count, 0), MOST_RESULTS)
+    page: Page = await services.users.find(call.admitted.tenant_id, filter_, offset=offset, limit=limit)
+    resources = [choice.of(_rendered(request, call, user)) for user in page.users]
+    return wire.scim(scim_resource.list_response(resources, page.total, start))
+
+
+async def replace(request: Request) -> Response:
+    services, call = await _admitted(request)
+    choice = _choice(request)
+    body = await wire.read_json(request)
+    call.subject = subject_of(body)
+    command = ReplaceUser(resource.read(body, call.quirks))
+    if not command.values.leaves.get("userName"):
+        raise InvalidValue("userName is required.")
+    return await _carried_out(request, services, call, command, choice)
+
+
+async def change(request: Request) -> Response:
+    services, call = await _admitted(request)
+    choice = _choice(request)
+    command = PatchUser(patch.read(await wire.read_json(request), call.quirks))
+    return await _carried_out(request, services, call, command, choice)
+
+
+async def delete(request: Request) -> Response:
+    services, call = await _admitted(request)
+    await services.engine.carry_out(DeleteUser(), _user_id(request), call.cause, _terms(request, call))
+    return Response(status_code=204)
+
+
+async def _admitted(request: Request) -> tuple[Services, Call]:
+    services, call = services_of(request), call_of(request)
+    await services.gate.admit(request, SCOPE)
+    call.user_id = user_id_in(request)
+    return services, call
+
+
+async def _carried_out(
+    request: Request, services: Services, call: Call, command: UserCommand, choice: Choice
+) -> Response:
+    user = await services.engine.carry_out(command, _user_id(request), call.cause, _terms(request, call))
+    return _resource(request, call, user, choice)
+
+
+def _terms(request: Request, call: Call) -> Terms:
+    return Terms(call.admitted.settings, "directory", if_match(request))
+
+
+def _choice(request: Request) -> Choice:
+    return Choice(request.query_params.get("attributes"), request.query_params.get("excludedAttributes"))
+
+
+def user_id_in(request: Request) -> UUID | None:
+    """The id in the address, if it could be one: ids are UUIDs that this service gave."""
+    try:
+        return UUID(request.path_params["id"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _user_id(request: Request) -> UUID:
+    user_id = call_of(request).user_id
+    if user_id is None:
+        raise NotFound("There is no such user here; ids are UUIDs that this service gave.")
+    return user_id
+
+
+def _tags(request: Request, header: str) -> list[str]:
+    return [tag.strip() for tag in request.headers.get(header, "").split(",") if tag.strip()]
+
+
+def if_match(request: Request) -> frozenset[int] | None:
+    """The versions that the client would change (RFC 7644 §3.14); None if any will do. Tags are compared weakly."""
+    tags = _tags(request, "if-match")
+    if not tags or "*" in tags:
+        return None
+    numbers = [tag.removeprefix("W/").strip('"') for tag in tags]
+    return frozenset(int(number[:10]) for number in numbers if number.isdecimal())
+
+
+def _whole_number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        return int(text[:30])
+    except ValueError:
+        raise InvalidValue(f"{name} takes a whole number, not '{text[:30]}'.") from None
+
+
+def base_url(request: Request) -> str:
+    public = services_of(request).public_url or str(request.base_url)
+    return public.rstrip("/") + "/scim/v2"
+
+
+def _rendered(request: Request, call: Call, user: User) -> dict[str, Any]:
+    return scim_resource.render(user, base_url(request), call.admitted.settings)
+
+
+def _resource(request: Request, call: Call, user: User, choice: Choice, status: int = 200) -> Response:
+    call.user_id = user.id
+    headers = {"ETag": scim_resource.etag(user), "Location": scim_resource.location(user, base_url(request))}
+    return wire.scim(choice.of(_rendered(request, call, user)), status, headers)
+
+
+def subject_of(body: object) -> dict[str, str]:
+    """Whom a body means, for the record of a refusal."""
+    if not isinstance(body, dict):
+        return {}
+    names = ("userName", "externalId", "microsoftId")
+    return {name: body[name][:500] for name in names if isinstance(body.get(name), str)}

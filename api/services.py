@@ -1,0 +1,32 @@
+"""What the handlers work with, built once by the composition root and handed in."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import asyncpg
+from starlette.requests import HTTPConnection
+
+from api.gate import Gate
+from engine.engine import Engine
+from engine.log import EventLog
+from projections.seats import Seats
+from projections.tenants import Tenants
+from projections.users import Users
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of a running service. `public_url` is where clients reach it, if it is not where they say."""
+
+    pool: asyncpg.Pool
+    engine: Engine
+    users: Users
+    tenants: Tenants
+    seats: Seats
+    log: EventLog
+    gate: Gate
+    public_url: str | None = None
+
+
+def services_of(connection: HTTPConnection) -> Services:
+    return cast(Services, connection.app.state.services)

@@ -1,0 +1,152 @@
+"""What `/v1` answers: the types of which its OpenAPI document is made."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta, Struct
+
+from engine import resource
+from engine.events import (
+    AnyEvent,
+    AttributesChanged,
+    Deactivated,
+    Reactivated,
+    RequestRefused,
+    RoleAssigned,
+    SettingsChanged,
+    TenantRegistered,
+    TokenIssued,
+    TokenRevoked,
+    UserDeleted,
+    UserProvisioned,
+    decode,
+)
+from engine.log import LoggedEvent
+from engine.streams import Source
+from engine.user import User
+
+Values = dict[str, Any]
+
+
+class Person(Struct, frozen=True, kw_only=True, rename={"user_name": "userName"}):
+    """A person, with further attributes by their SCIM names beside these members."""
+
+    id: UUID
+    version: Annotated[int, Meta(description="Of the last event; the number in the ETag.")]
+    user_name: str
+    active: bool
+    role: Annotated[str, Meta(description="The role in force, in the product's spelling.")]
+    is_deleted: Annotated[bool, Meta(description="The directory deleted the person, who stays known and inactive.")]
+    local_edits: Annotated[list[str], Meta(description="Attributes whose present value was set by a local edit.")]
+    created_at: datetime
+    modified_at: datetime
+    deleted_at: datetime | None
+
+
+class PersonPage(Struct, frozen=True):
+    """A page of people, in the order of their creation."""
+
+    users: list[Person]
+    next: Annotated[str | None, Meta(description="The address of the next page; null at the end.")]
+
+
+class EventShown(Struct, frozen=True, kw_only=True):
+    """An event of the log."""
+
+    seq: Annotated[int, Meta(description="The place in the tenant's log, without gaps.")]
+    user_id: Annotated[UUID | None, Meta(description="The user it is about; null for an event of the tenant itself.")]
+    version: Annotated[int, Meta(description="The place in the user's stream, without gaps.")]
+    type: str
+    recorded_at: datetime
+    source: Source
+    actor: Annotated[str, Meta(description="The id of the token or the person that asked.")]
+    token_id: UUID | None
+    request_id: UUID
+    before: Annotated[Values | None, Meta(description="The values before, by attribute; null if there were none.")]
+    after: Annotated[Values | None, Meta(description="The values after, by attribute; null if there are none.")]
+    overwrote: Annotated[
+        dict[str, int], Meta(description="Local edits that this event ended, by attribute: the version of the edit.")
+    ]
+    confirmed: Annotated[
+        dict[str, int], Meta(description="Local edits to which the directory sent the same value, likewise.")
+    ]
+    data: Annotated[Any, Meta(description="The event as it was written; null if it was erased.")]
+
+
+class EventPage(Struct, frozen=True):
+    """A page of events."""
+
+    events: list[EventShown]
+    next: Annotated[str | None, Meta(description="The address of the next page; null at the end.")]
+
+
+class Problem(Struct, frozen=True):
+    """Why a request was refused (RFC 9457)."""
+
+    title: str
+    status: int
+    detail: str
+
+
+def person(user: User) -> dict[str, Any]:
+    """A Person with its further attributes, as they are written."""
+    return {
+        "id": user.id,
+        "version": user.version,
+        **resource.nested({key: value for key, value in user.attributes.items() if key != "role"}),
+        "active": user.active,
+        "role": user.role,
+        "is_deleted": user.is_deleted,
+        "local_edits": sorted(key for key, origin in user.origins.items() if origin.source == "local"),
+        "created_at": user.created_at,
+        "modified_at": user.modified_at,
+        "deleted_at": user.deleted_at,
+    }
+
+
+def shown(tenant_id: UUID, logged: LoggedEvent) -> EventShown:
+    event = decode(logged.data) if logged.data else None
+    before, after = before_and_after(event) if event else (None, None)
+    return EventShown(
+        seq=logged.seq,
+        user_id=None if logged.stream_id == tenant_id else logged.stream_id,
+        version=logged.version,
+        type=logged.type,
+        recorded_at=logged.recorded_at,
+        source=logged.source,
+        actor=logged.actor,
+        token_id=logged.token_id,
+        request_id=logged.request_id,
+        before=before,
+        after=after,
+        overwrote=getattr(event, "overwrote", {}),
+        confirmed=getattr(event, "confirmed", {}),
+        data=msgspec.Raw(logged.data.encode()) if logged.data else None,
+    )
+
+
+def before_and_after(event: AnyEvent) -> tuple[Values | None, Values | None]:
+    """What an event changed, by attribute."""
+    match event:
+        case UserProvisioned():
+            return None, {**event.attributes, "active": event.active, "role": event.role}
+        case AttributesChanged(changes=changes) | SettingsChanged(changes=changes):
+            return {key: each.from_ for key, each in changes.items()}, {key: each.to for key, each in changes.items()}
+        case RoleAssigned():
+            return {"role": event.from_}, {"role": event.to}
+        case Deactivated():
+            return {"active": True}, {"active": False}
+        case Reactivated():
+            return {"active": False}, {"active": True}
+        case UserDeleted():
+            return {"active": event.active, "role": event.role}, None
+        case TenantRegistered():
+            return None, {"name": event.name, **msgspec.to_builtins(event.settings)}
+        case TokenIssued():
+            return None, {"name": event.name, "scopes": list(event.scopes), "expires_at": event.expires_at}
+        case TokenRevoked():
+            return {"name": event.name}, None
+        case RequestRefused():
+            return None, None
