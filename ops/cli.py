@@ -1,1 +1,277 @@
-def main() -> None: ...
+"""The command `rollbook`."""
+
+import asyncio
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+import msgspec
+import typer
+
+from api.composition import open_services
+from api.services import Services
+from engine.refusals import Refusal
+from engine.settings import Role
+from engine.tenant import ChangeSettings, RegisterTenant, RevokeToken
+from ops import administration, bench, demo, replay
+from ops import serve as service
+from ops.database import open_database
+from ops.tables import show_table
+from ops.trouble import Trouble
+
+app = typer.Typer(
+    help="Receives people from a company's directory over SCIM 2.0, keeps every change as an event, and counts seats.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+tenant_app = typer.Typer(help="Customer organisations.", no_args_is_help=True, rich_markup_mode=None)
+token_app = typer.Typer(help="Secret tokens of a tenant.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(tenant_app, name="tenant")
+app.add_typer(token_app, name="token")
+
+Data = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        envvar="ROLLBOOK_DATA",
+        metavar="DIR",
+        help="The folder of the embedded Postgres. Not used if ROLLBOOK_DATABASE_URL names another PostgreSQL.",
+    ),
+]
+TenantName = Annotated[str, typer.Option("--tenant", metavar="NAME", help="The tenant's name.")]
+DATA = Path(".rollbook")
+
+T = TypeVar("T")
+
+_LIFE = re.compile(r"([1-9]\d{0,5})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LONGEST_LIFE = timedelta(days=3650)
+
+
+def with_services(data: Path, work: Callable[[Services], Awaitable[T]]) -> T:
+    """Do some work with the store, beside a running service or without one."""
+
+    async def run(service_url: str) -> T:
+        async with open_services(service_url, connections=2) as services:
+            return await work(services)
+
+    with open_database(data) as database:
+        return asyncio.run(run(database.service_url))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")] = 8080,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="How many processes answer requests.")] = 1,
+    data: Data = DATA,
+) -> None:
+    """Run the service, and its Postgres unless ROLLBOOK_DATABASE_URL names one."""
+    service.serve(host, port, workers, data)
+
+
+@tenant_app.command("create")
+def create_tenant(name: Annotated[str, typer.Argument(help="A name for it, unique here.")], data: Data = DATA) -> None:
+    """Register a customer organisation."""
+
+    async def work(services: Services) -> str:
+        tenant_id = await administration.tenant_id_of(services, name)
+        return (await services.engine.administer(RegisterTenant(name), administration.cause(tenant_id))).name
+
+    created = with_services(data, work)
+    typer.echo(f"Created the tenant {created}. Next: rollbook token issue --tenant {created!r} --name NAME")
+
+
+@tenant_app.command("list")
+def list_tenants(data: Data = DATA) -> None:
+    """List the tenants with their settings."""
+
+    async def work(services: Services) -> list[list[str]]:
+        return [
+            [each.name, str(each.id), f"{each.created_at:%Y-%m-%d %H:%M}", _settings_text(each.settings)]
+            for each in await services.tenants.list()
+        ]
+
+    show_table(["name", "id", "created (UTC)", "settings"], with_services(data, work))
+
+
+def _settings_text(settings: object) -> str:
+    values: dict[str, Any] = msgspec.to_builtins(settings)
+    values["roles"] = ",".join(role["value"] for role in values["roles"])
+    return " ".join(f"{name}={'none' if value is None else value}" for name, value in values.items())
+
+
+@tenant_app.command("set")
+def set_tenant(  # noqa: PLR0913, PLR0917  one option for each setting
+    name: Annotated[str, typer.Argument(help="The tenant's name.")],
+    email_case: Annotated[
+        str | None, typer.Option(metavar="keep|lower", help="Must addresses be lower case, or are they kept as sent?")
+    ] = None,
+    name_characters: Annotated[
+        str | None, typer.Option(metavar="any|plain", help="May names hold special characters?")
+    ] = None,
+    unknown_role: Annotated[
+        str | None, typer.Option(metavar="refuse|ignore", help="What to do with a role that is none of the tenant's.")
+    ] = None,
+    seat_limit: Annotated[
+        str | None, typer.Option(metavar="N|none", help="How many active users there may be at most.")
+    ] = None,
+    role: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VALUE[=DISPLAY NAME]",
+            help="The tenant's own roles, most powerful first; the last is given where the directory names none.",
+        ),
+    ] = None,
+    data: Data = DATA,
+) -> None:
+    """Change settings of a tenant; each change is an event."""
+    given: dict[str, Any] = {"email_case": email_case, "name_characters": name_characters, "unknown_role": unknown_role}
+    values = {setting: value for setting, value in given.items() if value is not None}
+    if seat_limit is not None:
+        values["seat_limit"] = _seat_limit(seat_limit)
+    if role:
+        values["roles"] = [_role(text) for text in role]
+    if not values:
+        raise Trouble("Nothing to set. See: rollbook tenant set --help")
+
+    async def work(services: Services) -> str:
+        tenant_id = await administration.existing_tenant_id(services, name)
+        changed = await services.engine.administer(ChangeSettings(values), administration.cause(tenant_id))
+        return _settings_text(changed.settings)
+
+    typer.echo(with_services(data, work))
+
+
+def _seat_limit(text: str) -> int | None:
+    if text.lower() == "none":
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise Trouble(f"--seat-limit takes a whole number or none, not {text!r}.")
+    return int(text)
+
+
+def _role(text: str) -> dict[str, str]:
+    value, _, display = text.partition("=")
+    role = Role(value.strip(), display.strip() or value.strip().capitalize())
+    return {"value": role.value, "display": role.display}
+
+
+@token_app.command("issue")
+def issue_token(
+    tenant: TenantName,
+    name: Annotated[str, typer.Option(metavar="TEXT", help="What it is for; shown in lists.")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What it opens: scim (the default), people:read, people:write, audit:read, admin; repeatable."
+        ),
+    ] = None,
+    expires_in: Annotated[str, typer.Option(metavar="TIME", help="How long it is valid: 365d, 12h, 30m.")] = "365d",
+    data: Data = DATA,
+) -> None:
+    """Issue a token and print it, alone, this once. It cannot be shown again."""
+    expires_at = datetime.now(UTC) + _life(expires_in)
+
+    async def work(services: Services) -> str:
+        tenant_id = await administration.existing_tenant_id(services, tenant)
+        return await administration.issue_token(services, tenant_id, name, tuple(scope or ["scim"]), expires_at)
+
+    typer.echo(with_services(data, work))
+
+
+def _life(text: str) -> timedelta:
+    match = _LIFE.fullmatch(text.strip().lower())
+    life = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta()
+    if not timedelta() < life <= _LONGEST_LIFE:
+        raise Trouble(f"--expires-in takes a time of up to ten years such as 365d, 12h or 30m, not {text!r}.")
+    return life
+
+
+@token_app.command("list")
+def list_tokens(tenant: TenantName, data: Data = DATA) -> None:
+    """List a tenant's tokens: when issued, last used, expired, revoked."""
+
+    async def work(services: Services) -> list[list[str]]:
+        tenant_id = await administration.existing_tenant_id(services, tenant)
+        return [
+            [str(each.id), each.name, ",".join(each.scopes)]
+            + [_moment(at) for at in (each.issued_at, each.used_at, each.expires_at, each.revoked_at)]
+            for each in await services.tenants.tokens(tenant_id)
+        ]
+
+    show_table(["id", "name", "scopes", "issued (UTC)", "last used", "expires", "revoked"], with_services(data, work))
+
+
+def _moment(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M}" if at else "-"
+
+
+@token_app.command("revoke")
+def revoke_token(
+    token_id: Annotated[UUID, typer.Argument(help="The token's id, from: rollbook token list")],
+    tenant: TenantName,
+    data: Data = DATA,
+) -> None:
+    """End a token now; every worker refuses it within 5 seconds."""
+
+    async def work(services: Services) -> None:
+        tenant_id = await administration.existing_tenant_id(services, tenant)
+        await services.engine.administer(RevokeToken(token_id), administration.cause(tenant_id))
+
+    with_services(data, work)
+    typer.echo(f"Revoked {token_id}.")
+
+
+@app.command("replay")
+def replay_command(
+    check: Annotated[bool, typer.Option("--check", help="Compare only; exit 1 if anything differs.")] = False,
+    tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only this tenant.")] = None,
+    data: Data = DATA,
+) -> None:
+    """Rebuild users, seats, tenants and tokens from the events alone, while the service runs."""
+
+    async def find(services: Services) -> UUID:
+        return await administration.existing_tenant_id(services, tenant or "")
+
+    tenant_id = with_services(data, find) if tenant else None
+    with open_database(data) as database:
+        raise typer.Exit(replay.run(database.owner_url, tenant_id, check=check))
+
+
+@app.command("demo")
+def demo_command() -> None:
+    """Watch a simulated directory provision 200 people into a throwaway store."""
+    demo.run()
+
+
+@app.command("bench")
+def bench_command(
+    quick: Annotated[bool, typer.Option("--quick", help="Short runs, for trying the benchmark out.")] = False,
+) -> None:
+    """Measure the service against a bare Starlette server, in a throwaway store; figures are ratios."""
+    bench.run(quick=quick)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(installed_version("rollbook"))
+
+
+def main() -> None:
+    """Run the command line; what an operator can mend is one line on standard error and exit code 2."""
+    try:
+        app()
+    except (Trouble, Refusal) as error:
+        typer.echo(f"rollbook: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,43 @@
+"""What the command line does to tenants and tokens: the engine's commands, asked by the operator."""
+
+import os
+import secrets
+from datetime import datetime
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from api.services import Services
+from engine import tenant, tokens
+from engine.store import Cause
+from engine.tenant import IssueToken
+from ops.trouble import Trouble
+
+
+def cause(tenant_id: UUID) -> Cause:
+    """The operator is known by the number of the account on this machine; a name would be personal data."""
+    return Cause(tenant_id=tenant_id, source="operator", actor=f"uid:{os.getuid()}", request_id=uuid7())
+
+
+async def tenant_id_of(services: Services, name: str) -> UUID:
+    """The id that a tenant of this name has, or would have."""
+    store_id: UUID = await services.pool.fetchval("SELECT id FROM rollbook.store")
+    return tenant.tenant_id_of(store_id, name)
+
+
+async def existing_tenant_id(services: Services, name: str) -> UUID:
+    tenant_id = await tenant_id_of(services, name)
+    if await services.tenants.get(tenant_id) is None:
+        names = ", ".join(each.name for each in await services.tenants.list()) or "none yet"
+        raise Trouble(f"There is no tenant {name}. There are: {names}. Create it with: rollbook tenant create {name}")
+    return tenant_id
+
+
+async def issue_token(
+    services: Services, tenant_id: UUID, name: str, scopes: tuple[str, ...], expires_at: datetime
+) -> str:
+    """A new token's text, which is nowhere but in what this returns."""
+    secret = secrets.token_bytes(32)
+    command = IssueToken(uuid7(), name, scopes, tokens.digest(secret), expires_at)
+    await services.engine.administer(command, cause(tenant_id))
+    return tokens.write(tenant_id, secret)

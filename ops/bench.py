@@ -1,0 +1,4 @@
+"""stub"""
+
+
+def run(quick: bool = False) -> None: ...

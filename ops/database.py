@@ -1,0 +1,137 @@
+"""The database of a command: the embedded one, or the PostgreSQL that ROLLBOOK_DATABASE_URL names.
+
+Two roles matter. The owner's URL creates the store and replays. The service itself logs in as `rollbook_service`, which
+may read and append and nothing else: it is a login of its own, not a setting of the session that could be taken back.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+import asyncpg
+
+from ops.postgres import EmbeddedPostgres, server_version_trouble
+from ops.trouble import Trouble
+from projections import installation
+
+OWNER_URL = "ROLLBOOK_DATABASE_URL"
+SERVICE_URL = "ROLLBOOK_SERVICE_DATABASE_URL"
+SERVICE_ROLE = "rollbook_service"
+
+_UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+
+
+@dataclass(frozen=True)
+class Database:
+    """Where the store is: for its owner, and for the service. `embedded` is the server if it is ours."""
+
+    owner_url: str
+    service_url: str
+    embedded: EmbeddedPostgres | None = None
+
+
+@contextmanager
+def open_database(data: Path) -> Iterator[Database]:
+    """The database, reachable, with a store of this version in it.
+
+    Raises Trouble if it cannot be reached, is too old, or its store was made by a newer Rollbook.
+    """
+    if owner_url := os.environ.get(OWNER_URL):
+        database = Database(owner_url, os.environ.get(SERVICE_URL) or service_url(owner_url))
+        asyncio.run(prepare(database))
+        yield database
+        return
+    with EmbeddedPostgres(data) as postgres:
+        database = Database(postgres.url(), postgres.url(SERVICE_ROLE), postgres)
+        asyncio.run(prepare(database))
+        yield database
+
+
+def service_url(owner_url: str) -> str:
+    """The same address with the service's role. Its password is made from the owner's, so that each process that knows
+    the one knows the other, and nobody has to be told a second secret."""
+    parts = urlsplit(owner_url)
+    _, _, hosts = parts.netloc.rpartition("@")
+    password = derived_password(owner_url)
+    login = f"{SERVICE_ROLE}:{quote(password)}" if password else SERVICE_ROLE
+    return urlunsplit(parts._replace(netloc=f"{login}@{hosts}"))
+
+
+def derived_password(owner_url: str) -> str | None:
+    """None if the owner logs in without a password; the service's role then does, too."""
+    owner = unquote(urlsplit(owner_url).password or "") or os.environ.get("PGPASSWORD", "")
+    if not owner:
+        return None
+    return base64.urlsafe_b64encode(hmac.digest(owner.encode(), SERVICE_ROLE.encode(), hashlib.sha256)).decode()
+
+
+async def prepare(database: Database) -> None:
+    """Create the store unless it is there, and make sure that the service can log in."""
+    connection = await _connect(database.owner_url)
+    try:
+        if trouble := server_version_trouble(int(await connection.fetchval("SHOW server_version_num"))):
+            raise Trouble(trouble)
+        await installation.create_store(connection)
+        await _let_service_in(connection, database)
+    except installation.NewerStoreError as error:
+        raise Trouble(str(error)) from None
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise Trouble(
+            f"The role in {OWNER_URL} cannot create the store ({error}). Use one that may create roles and schemas in "
+            f"this database, at least once."
+        ) from None
+    finally:
+        await connection.close()
+
+
+async def _connect(url: str) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(url, timeout=10)
+    except (ValueError, asyncpg.ClientConfigurationError):
+        raise Trouble(
+            f"{OWNER_URL} is no address of a PostgreSQL: postgresql://user:password@host:5432/database"
+        ) from None
+    except _UNREACHABLE as error:
+        _unreachable(error)
+
+
+def _unreachable(error: BaseException) -> NoReturn:
+    raise Trouble(
+        f"The PostgreSQL in {OWNER_URL} cannot be reached ({_first_line(error)}). Check that it runs, its address, the "
+        f"role and the password; or unset {OWNER_URL} to use the embedded one."
+    ) from None
+
+
+async def _let_service_in(owner: asyncpg.Connection, database: Database) -> None:
+    if await _can_log_in(database.service_url):
+        return
+    password = derived_password(database.owner_url)
+    if password and SERVICE_URL not in os.environ:
+        await owner.execute(f"ALTER ROLE {SERVICE_ROLE} PASSWORD '{password}'")  # base64: nothing to escape
+        if await _can_log_in(database.service_url):
+            return
+    raise Trouble(
+        f"The service cannot log in as {SERVICE_ROLE}. Give that role a password and name it in {SERVICE_URL}, and let "
+        f"pg_hba.conf admit it."
+    )
+
+
+async def _can_log_in(url: str) -> bool:
+    try:
+        connection = await asyncpg.connect(url, timeout=10)
+    except _UNREACHABLE:
+        return False
+    await connection.close()
+    return True
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,22 @@
+"""structlog, as JSON on standard error: one line an event, times in UTC."""
+
+import sys
+
+import msgspec
+import structlog
+
+
+def configure() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            structlog.processors.JSONRenderer(serializer=_encode),
+        ],
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _encode(line: object, **_: object) -> bytes:
+    return msgspec.json.encode(line)

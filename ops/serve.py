@@ -1,0 +1,140 @@
+"""`rollbook serve`: the service with its Postgres, from the first line on the screen to a clean end."""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+from uvicorn.supervisors import Multiprocess
+
+from api.app import create_app
+from api.composition import open_services
+from engine.tenant import RegisterTenant
+from ops import administration, logs
+from ops.database import Database, open_database
+from ops.postgres import EmbeddedPostgres
+from ops.trouble import Trouble
+
+DEFAULT_TENANT = "default"
+FIRST_TOKEN = "First token"  # noqa: S105  its name
+FIRST_TOKEN_LIFE = timedelta(days=365)
+
+DRAIN = 6  # seconds for requests that are under way when the end is asked for
+_URL = "ROLLBOOK_WORKER_DATABASE_URL"
+_PUBLIC_URL = "ROLLBOOK_PUBLIC_URL"
+
+
+def serve(host: str, port: int, workers: int, data: Path) -> None:
+    """Serve until SIGTERM or SIGINT. Raises Trouble if the port or the database cannot be had."""
+    logs.configure()
+    listening = listen(host, port)
+    _end_by_signal_is_no_failure()
+    with listening, open_database(data) as database:
+        os.environ[_URL] = database.service_url
+        stop_watching = watch(database.embedded)
+        say_hello(database, os.environ.get(_PUBLIC_URL) or own_url(listening))
+        try:
+            run(listening, workers)
+        finally:
+            stop_watching.set()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise Trouble(
+            f"Cannot listen on {host} port {port} ({error.strerror or error}). Choose another with --port or --host, "
+            f"or stop what uses it."
+        ) from None
+    listening.listen(2048)
+    return listening
+
+
+def own_url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104  read
+    return f"http://{host}:{port}"
+
+
+def run(listening: socket.socket, workers: int) -> None:
+    config = uvicorn.Config(
+        "ops.serve:application",
+        factory=True,
+        workers=workers,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=DRAIN,
+    )
+    if workers > 1:
+        Multiprocess(config, sockets=[listening]).run()
+        return
+    server = uvicorn.Server(config)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(server.serve(sockets=[listening]))
+    if not server.started:
+        raise Trouble("The service did not start; the log above says why.")
+
+
+def application() -> Starlette:
+    """The application of one worker; its process inherits the environment."""
+    logs.configure()
+    return create_app(lambda: open_services(os.environ[_URL], os.environ.get(_PUBLIC_URL)))
+
+
+def say_hello(database: Database, url: str) -> None:
+    """What the admin needs, on standard output; the token on the very first start only."""
+    token, expires_at = asyncio.run(first_token(database))
+    lines = [f"Tenant URL     {url}/scim/v2"]
+    if token:
+        lines += [f"Secret token   {token}", f"               valid until {expires_at:%Y-%m-%d}; it is shown this once"]
+    else:
+        lines += ["Secret token   shown at the first start; for another one:"]
+        lines += [f"               rollbook token issue --tenant {DEFAULT_TENANT} --name NAME"]
+    lines += [f"Health         {url}/readyz"]
+    print("\n".join(["", *lines, ""]), flush=True)  # noqa: T201  for the person at the terminal
+
+
+async def first_token(database: Database) -> tuple[str | None, datetime]:
+    """In an empty store, the tenant `default` with a token; otherwise nothing."""
+    expires_at = datetime.now(UTC) + FIRST_TOKEN_LIFE
+    async with open_services(database.service_url, connections=2) as services:
+        if await services.tenants.list():
+            return None, expires_at
+        tenant_id = await administration.tenant_id_of(services, DEFAULT_TENANT)
+        await services.engine.administer(RegisterTenant(DEFAULT_TENANT), administration.cause(tenant_id))
+        token = await administration.issue_token(services, tenant_id, FIRST_TOKEN, ("scim",), expires_at)
+        return token, expires_at
+
+
+def watch(postgres: EmbeddedPostgres | None) -> threading.Event:
+    """Start the embedded Postgres again if it dies; setting the event ends the watch."""
+    stop = threading.Event()
+
+    def keep_alive() -> None:
+        while not stop.wait(1):
+            if postgres and postgres.restart_if_dead():
+                structlog.get_logger("rollbook").warning("postgres was restarted")
+
+    threading.Thread(target=keep_alive, daemon=True).start()
+    return stop
+
+
+def _end_by_signal_is_no_failure() -> None:
+    """uvicorn drains and then raises the signal again, for whoever handled it before: that is us, and all is well."""
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: None)
