@@ -73,6 +73,10 @@ class Gate:
         self._remembered[tenant_id, digest] = (time.monotonic(), admission)
         return admission
 
+    def forget(self) -> None:
+        """Look every token up again: settings or tokens were changed in this very process."""
+        self._remembered.clear()
+
     async def note_uses(self) -> None:
         """Write down when tokens were used last, all since the last time in one go."""
         uses, self._uses = self._uses, {}

@@ -171,7 +171,7 @@ def issue_token(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help="What it opens: scim (the default), people:read, people:write, audit:read, admin; repeatable."
+            help="What it opens, repeatable: scim (the default), people:read, people:write, audit:read, admin."
         ),
     ] = None,
     expires_in: Annotated[str, typer.Option(metavar="TIME", help="How long it is valid: 365d, 12h, 30m.")] = "365d",
