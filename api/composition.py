@@ -8,6 +8,7 @@ import asyncpg
 from api.gate import Gate
 from api.services import Services
 from engine.engine import Engine
+from engine.group_commit import GroupCommit
 from engine.log import EventLog
 from engine.store import EventStore
 from projections.inline import INLINE
@@ -27,7 +28,7 @@ async def open_services(
         users, tenants = Users(pool), Tenants(pool)
         yield Services(
             pool=pool,
-            engine=Engine(EventStore(pool), users, tenants, INLINE),
+            engine=Engine(GroupCommit(EventStore(pool)), users, tenants, INLINE),
             users=users,
             tenants=tenants,
             seats=Seats(pool),

@@ -1,6 +1,7 @@
 """Who may come in: bearer tokens (RFC 6750), looked up once in a while and remembered in between."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ class Gate:
     def __init__(self, tenants: Tenants, clock: Callable[[], datetime] = now) -> None:
         self._tenants = tenants
         self._clock = clock
-        self._remembered: dict[tuple[UUID, str], tuple[float, Admission]] = {}
+        self._remembered: dict[bytes, tuple[float, Admission]] = {}
         self._uses: dict[tuple[UUID, UUID], datetime] = {}
 
     async def admit(self, request: Request, *scopes: str) -> Admission:
@@ -45,8 +46,7 @@ class Gate:
         return admission
 
     async def authenticate(self, headers: list[str]) -> Admission:
-        tenant_id, digest = _credentials(headers)
-        admission = await self._look_up(tenant_id, digest)
+        admission = await self._look_up(_bearer(headers))
         if admission is None:
             raise NotAuthenticated("This token is not known here. Was it issued by another installation?")
         at = self._clock()
@@ -57,20 +57,21 @@ class Gate:
                 f"This token expired at {admission.expires_at:%Y-%m-%d %H:%M} UTC. Issue a new one and paste it as the "
                 f"secret token."
             )
-        self._uses[tenant_id, admission.token_id] = at
+        self._uses[admission.tenant_id, admission.token_id] = at
         return admission
 
-    async def _look_up(self, tenant_id: UUID, digest: str) -> Admission | None:
-        known = self._remembered.get((tenant_id, digest))
+    async def _look_up(self, text: str) -> Admission | None:
+        key = hashlib.sha256(text.encode()).digest()  # the token itself is not kept, not even in memory
+        known = self._remembered.get(key)
         if known and time.monotonic() - known[0] < REMEMBERED:
             return known[1]
-        admission = await self._tenants.admission(tenant_id, digest)
+        asked = time.monotonic()
+        admission = await self._tenants.admission(*_credentials(text))
         if admission is None:
-            self._remembered.pop((tenant_id, digest), None)
             return None
         if len(self._remembered) >= MOST_REMEMBERED:
             self._remembered.clear()
-        self._remembered[tenant_id, digest] = (time.monotonic(), admission)
+        self._remembered[key] = (asked, admission)
         return admission
 
     def forget(self) -> None:
@@ -89,7 +90,7 @@ class Gate:
             await self.note_uses()
 
 
-def _credentials(headers: list[str]) -> tuple[UUID, str]:
+def _bearer(headers: list[str]) -> str:
     if not headers:
         raise NotAuthenticated("A bearer token is missing. Send the header Authorization: Bearer rb_…")
     scheme, _, text = headers[0].strip().partition(" ")
@@ -98,6 +99,10 @@ def _credentials(headers: list[str]) -> tuple[UUID, str]:
     text = text.strip()
     if text.lower().startswith("bearer "):
         raise NotAuthenticated('The word "Bearer" stands twice: paste the secret token alone, beginning with rb_.')
+    return text
+
+
+def _credentials(text: str) -> tuple[UUID, str]:
     credentials = tokens.read(text)
     if credentials is None:
         raise NotAuthenticated(

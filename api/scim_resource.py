@@ -58,7 +58,7 @@ def moment(at: datetime | None) -> str:
     """RFC 3339 in UTC with milliseconds, as Entra's examples have it."""
     if at is None:
         raise LookupError("an appended event has a time")
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Choice:

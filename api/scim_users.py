@@ -142,8 +142,9 @@ def _whole_number(request: Request, name: str, default: int) -> int:
 
 
 def base_url(request: Request) -> str:
-    public = services_of(request).public_url or str(request.base_url)
-    return public.rstrip("/") + "/scim/v2"
+    if public := services_of(request).public_url:
+        return public.rstrip("/") + "/scim/v2"
+    return f"{request.scope['scheme']}://{request.headers.get('host', 'localhost')}/scim/v2"
 
 
 def _rendered(request: Request, call: Call, user: User) -> dict[str, Any]:

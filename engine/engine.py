@@ -10,8 +10,9 @@ from msgspec import Struct
 
 from engine import tenant, user
 from engine.events import AnyEvent, RequestRefused, TenantEvent, UserEvent
+from engine.group_commit import Appends
 from engine.refusals import Busy
-from engine.store import Cause, EventStore, LostRaceError, NewEvent
+from engine.store import Cause, LostRaceError, NewEvent
 from engine.streams import Recorded, Source
 from engine.tenant import Tenant, TenantCommand
 from engine.user import ProvisionUser, Terms, User, UserCommand
@@ -60,7 +61,7 @@ class Engine:
     """The one way to change anything."""
 
     def __init__(
-        self, store: EventStore, users: UserStates, tenants: TenantStates, inline: Sequence[InlineProjection]
+        self, store: Appends, users: UserStates, tenants: TenantStates, inline: Sequence[InlineProjection]
     ) -> None:
         self._store = store
         self._users = users

@@ -109,8 +109,8 @@ class Cluster:
         if found is not None and theirs != found[0]:
             raise PostgresTrouble(
                 f"The data in {self.data} was made by PostgreSQL {theirs}, and this Rollbook brings PostgreSQL "
-                f"{found[0]}: start it with the Rollbook that made it, pg_dump it and restore that here; or choose a new "
-                f"folder with --data."
+                f"{found[0]}: start it with the Rollbook that made it, pg_dump it and restore that here; or choose a "
+                f"new folder with --data."
             )
 
     def _create(self, *, durable: bool) -> None:

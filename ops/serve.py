@@ -126,9 +126,13 @@ def watch(postgres: EmbeddedPostgres | None) -> threading.Event:
     stop = threading.Event()
 
     def keep_alive() -> None:
-        while not stop.wait(1):
-            if postgres and postgres.restart_if_dead():
-                structlog.get_logger("rollbook").warning("postgres was restarted")
+        log = structlog.get_logger("rollbook")
+        while postgres and not stop.wait(1):
+            try:
+                if postgres.restart_if_dead():
+                    log.warning("postgres was restarted")
+            except Trouble as trouble:  # tried again in a second
+                log.warning("postgres is down", reason=str(trouble))
 
     threading.Thread(target=keep_alive, daemon=True).start()
     return stop

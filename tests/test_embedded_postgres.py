@@ -3,9 +3,11 @@
 import asyncio
 import fcntl
 import os
+import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -193,9 +195,9 @@ def test_a_killed_server_is_started_again_for_who_still_uses_it(tmp_path: Path, 
     postgres.start()
     assert not postgres.restart_if_dead()
     url = postgres.url()
-    postmaster = psutil.Process(postmaster_pid(tmp_path))
-    postmaster.kill()
-    postmaster.wait()
+    os.kill(postmaster_pid(tmp_path), signal.SIGKILL)
+    while postgres.is_alive():
+        time.sleep(0.01)
 
     assert postgres.restart_if_dead()
 
