@@ -41,12 +41,13 @@ class Selection(Struct, frozen=True, kw_only=True):
     order: Literal["asc", "desc"] = "desc"
 
 
+# The moments are looked up in sub-selects, which Postgres evaluates once a statement; the bare call, once a row.
 _CONDITIONS = {
     "stream_id": "stream_id = {}::uuid",
     "type": "type = {}::text",
     "source": "source = {}::text",
-    "since": "seq > rollbook.last_seq_before($1, {}::timestamptz)",
-    "until": "seq <= rollbook.last_seq_before($1, {}::timestamptz)",
+    "since": "seq > (SELECT rollbook.last_seq_before($1, {}::timestamptz))",
+    "until": "seq <= (SELECT rollbook.last_seq_before($1, {}::timestamptz))",
     "after": "seq > {}::bigint",
     "before": "seq < {}::bigint",
 }

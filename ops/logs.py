@@ -1,6 +1,7 @@
 """structlog, as JSON on standard error: one line an event, times in UTC."""
 
 import sys
+from typing import NoReturn
 
 import msgspec
 import structlog
@@ -16,6 +17,15 @@ def configure() -> None:
         logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
+
+
+def silence() -> None:
+    """Write nothing: for a service within a command that shows something else."""
+    structlog.configure(processors=[_drop], logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer))
+
+
+def _drop(*_: object) -> NoReturn:
+    raise structlog.DropEvent
 
 
 def _encode(line: object, **_: object) -> bytes:
