@@ -13,8 +13,10 @@ CREATE TABLE seats (
 
 -- Called by the append, and by replay. Rows are differences.
 CREATE FUNCTION put_seats(of_tenant uuid, at timestamptz, rows jsonb) RETURNS void
-LANGUAGE sql
+LANGUAGE plpgsql
 AS $$
+#variable_conflict use_column
+BEGIN
     INSERT INTO seats AS known
     SELECT of_tenant, given.role, sum(given.active), sum(given.inactive), sum(given.deleted)
     FROM jsonb_to_recordset(rows) AS given(role text, active int, inactive int, deleted int)
@@ -22,7 +24,8 @@ AS $$
     ON CONFLICT (tenant_id, role) DO UPDATE SET
         active = known.active + excluded.active,
         inactive = known.inactive + excluded.inactive,
-        deleted = known.deleted + excluded.deleted
+        deleted = known.deleted + excluded.deleted;
+END
 $$;
 
 -- Called by the append after put_seats: under the head's lock, so that two creations cannot both take the last seat.

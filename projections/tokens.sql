@@ -18,8 +18,10 @@ CREATE TABLE tokens (
 
 -- Called by the append, and by replay with times of the past. A row with a digest issues a token, one without revokes it.
 CREATE FUNCTION put_tokens(of_tenant uuid, at timestamptz, rows jsonb) RETURNS void
-LANGUAGE sql
+LANGUAGE plpgsql
 AS $$
+#variable_conflict use_column
+BEGIN
     INSERT INTO tokens
     SELECT of_tenant, given.id, given.name, given.scopes, given.digest, coalesce(given.issued_at, at), given.expires_at,
         NULL
@@ -32,6 +34,7 @@ AS $$
     SET revoked_at = coalesce(given.revoked_at, at)
     FROM jsonb_to_recordset(rows) AS given(id uuid, digest text, revoked_at timestamptz)
     WHERE tokens.tenant_id = of_tenant AND tokens.id = given.id AND given.digest IS NULL;
+END
 $$;
 
 GRANT SELECT ON tokens TO rollbook_service;

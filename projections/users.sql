@@ -42,8 +42,10 @@ CREATE INDEX users_with_more_work_emails ON users (tenant_id) WHERE has_more_wor
 
 -- Called by the append, and by replay with times of the past.
 CREATE FUNCTION put_users(of_tenant uuid, at timestamptz, rows jsonb) RETURNS void
-LANGUAGE sql
+LANGUAGE plpgsql
 AS $$
+#variable_conflict use_column
+BEGIN
     INSERT INTO users AS known
     SELECT
         of_tenant,
@@ -98,7 +100,8 @@ AS $$
         prefixes = excluded.prefixes,
         is_deleted = excluded.is_deleted,
         modified_at = excluded.modified_at,
-        deleted_at = excluded.deleted_at
+        deleted_at = excluded.deleted_at;
+END
 $$;
 
 GRANT SELECT ON users TO rollbook_service;

@@ -36,7 +36,13 @@ _TEXT_COLUMNS: dict[str, tuple[str, Callable[[str], str]]] = {
     "meta.version": ("""'W/"' || version || '"'""", str),
     "meta.resourceType": ("'User'", str),
 }
-_OTHER_COLUMNS = {"active": "active", "meta.created": "created_at", "meta.lastModified": "modified_at"}
+# Times are compared as they are shown, to the millisecond: what a client has read, it finds again.
+_OTHER_COLUMNS = {
+    "active": "active",
+    "meta": "created_at",  # there always
+    "meta.created": "date_trunc('milliseconds', created_at)",
+    "meta.lastModified": "date_trunc('milliseconds', modified_at)",
+}
 
 _IN_ORDER = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
