@@ -2,14 +2,16 @@
 
 from typing import Any
 
+from msgspec import structs
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api import scim_resource, wire
+from api.call import call_of
 from api.scim_users import MOST_RESULTS, SCOPE, base_url
 from api.services import services_of
 from engine.refusals import NotFound
-from engine.schema import CORE, ENTERPRISE, ROLLBOOK, SCHEMAS, Attribute, Schema
+from engine.schema import CORE, ENTERPRISE, ROLE, ROLLBOOK, SCHEMAS, Attribute, Schema
 
 _URN = "urn:ietf:params:scim:schemas:core:2.0:"
 
@@ -44,7 +46,7 @@ async def service_provider_config(request: Request) -> Response:
 
 async def schemas(request: Request) -> Response:
     await services_of(request).gate.admit(request, SCOPE)
-    found = [_schema(each, base_url(request)) for each in SCHEMAS]
+    found = [_schema(each, request) for each in SCHEMAS]
     return wire.scim(scim_resource.list_response(found, len(found)))
 
 
@@ -52,7 +54,7 @@ async def schema(request: Request) -> Response:
     await services_of(request).gate.admit(request, SCOPE)
     for each in SCHEMAS:
         if each.id.lower() == request.path_params["id"].lower():
-            return wire.scim(_schema(each, base_url(request)))
+            return wire.scim(_schema(each, request))
     raise NotFound(f"There is no such schema. There are: {', '.join(each.id for each in SCHEMAS)}.")
 
 
@@ -81,14 +83,16 @@ def _user_type(base: str) -> dict[str, Any]:
     }
 
 
-def _schema(each: Schema, base: str) -> dict[str, Any]:
+def _schema(each: Schema, request: Request) -> dict[str, Any]:
+    roles = tuple(role.value for role in call_of(request).admitted.settings.roles)
+    attributes = [structs.replace(one, canonical_values=roles) if one == ROLE else one for one in each.attributes]
     return {
         "schemas": [_URN + "Schema"],
         "id": each.id,
         "name": each.name,
         "description": each.description,
-        "attributes": [_attribute(attribute) for attribute in each.attributes],
-        "meta": {"resourceType": "Schema", "location": f"{base}/Schemas/{each.id}"},
+        "attributes": [_attribute(attribute) for attribute in attributes],
+        "meta": {"resourceType": "Schema", "location": f"{base_url(request)}/Schemas/{each.id}"},
     }
 
 

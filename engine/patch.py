@@ -5,12 +5,12 @@ from typing import Any, Literal, cast
 
 from msgspec import Struct
 
-from engine import paths, resource
+from engine import paths, resource, schema
 from engine.filters import And, Compare, Filter, holds
 from engine.paths import Path
 from engine.refusals import InvalidPath, InvalidSyntax, InvalidValue, NoTarget, NotMutable
 from engine.resource import Values
-from engine.schema import COMMON, Attribute, Target
+from engine.schema import COMMON, CORE, Attribute, Target
 from engine.values import MOST_ELEMENTS, Quirks, kind, typed
 
 Op = Literal["add", "replace", "remove"]
@@ -99,8 +99,11 @@ def _without_path(op: Op, value: object, where: str, quirks: Quirks, urn: str = 
 def _at(op: Op, path: Path, value: object, where: str, quirks: Quirks) -> Iterator[Operation]:
     if path.schema and op != "remove":
         yield from _without_path(op, value, where, quirks, path.schema)
+    elif path.schema == CORE:
+        raise NoTarget(f"{where} would remove the whole user; name the attribute to remove, or use DELETE.")
     elif path.schema:
-        raise NoTarget(f"{where} would remove a whole schema; name the attribute to remove.")
+        for name in schema.leaves_of(path.schema):
+            yield SetLeaves({name: None})
     elif path.target is None:
         quirks.append(resource.unknown(path.text))
     elif path.target.attribute.mutability == "readOnly":

@@ -254,6 +254,12 @@ def leaves() -> Iterator[Leaf]:
 LEAVES = {leaf.key: leaf for leaf in leaves()}
 
 
+def leaves_of(urn: str) -> list[str]:
+    """The keys of all places that an extension's attributes have."""
+    targets = {target.key for name, target in _TARGETS.items() if name.startswith(urn.lower() + ":")}
+    return [key for key in LEAVES if key in targets or key.rpartition(".")[0] in targets]
+
+
 def schema_urn(name: str) -> str | None:
     """The URN of one of our schemas in its own spelling, or None. Names compare without case (RFC 7643 §2.1)."""
     return _URNS.get(name.lower())
