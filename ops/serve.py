@@ -1,6 +1,7 @@
 """`rollbook serve`: the service with its Postgres, from the first line on the screen to a clean end."""
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from starlette.applications import Starlette
 from uvicorn.supervisors import Multiprocess
 
 from api.app import create_app
-from api.composition import open_services
+from api.composition import CONNECTIONS, open_services
 from engine.tenant import RegisterTenant
 from ops import administration, logs
 from ops.database import Database, open_database
@@ -26,8 +27,10 @@ DEFAULT_TENANT = "default"
 FIRST_TOKEN = "First token"  # noqa: S105  its name
 FIRST_TOKEN_LIFE = timedelta(days=365)
 
+MOST_CONNECTIONS = 160  # of all workers; the embedded Postgres takes 200
 DRAIN = 6  # seconds for requests that are under way when the end is asked for
 _URL = "ROLLBOOK_WORKER_DATABASE_URL"
+_CONNECTIONS = "ROLLBOOK_WORKER_CONNECTIONS"
 _PUBLIC_URL = "ROLLBOOK_PUBLIC_URL"
 
 
@@ -38,6 +41,7 @@ def serve(host: str, port: int, workers: int, data: Path) -> None:
     _end_by_signal_is_no_failure()
     with listening, open_database(data) as database:
         os.environ[_URL] = database.service_url
+        os.environ[_CONNECTIONS] = str(max(2, min(CONNECTIONS, MOST_CONNECTIONS // workers)))
         stop_watching = watch(database.embedded)
         say_hello(database, os.environ.get(_PUBLIC_URL) or own_url(listening))
         try:
@@ -94,7 +98,22 @@ def run(listening: socket.socket, workers: int) -> None:
 def application() -> Starlette:
     """The application of one worker; its process inherits the environment."""
     logs.configure()
-    return create_app(lambda: open_services(os.environ[_URL], os.environ.get(_PUBLIC_URL)))
+    _end_with_parent()
+    connections = int(os.environ[_CONNECTIONS])
+    return create_app(lambda: open_services(os.environ[_URL], os.environ.get(_PUBLIC_URL), connections))
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would go on holding the port, and the next start could not have it."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch_parent() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch_parent, daemon=True).start()
 
 
 def say_hello(database: Database, url: str) -> None:
