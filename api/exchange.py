@@ -42,7 +42,9 @@ class Exchange:
             await self._app(scope, receive, send)
             return
         call = scope[KEY] = Call()
-        scope["path"] = usual_path(scope["path"])
+        path, scope["path"] = scope["path"], usual_path(scope["path"])
+        if path != scope["path"]:
+            call.quirks.append("address: not in its usual spelling")
         status = 0
 
         async def send_with_id(message: Message) -> None:

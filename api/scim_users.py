@@ -11,8 +11,9 @@ from api import scim_resource, wire
 from api.call import Call, call_of
 from api.scim_resource import Choice
 from api.services import Services, services_of
-from engine import filters, patch, resource
+from engine import filters, patch, resource, rules
 from engine.refusals import InvalidValue, NotFound
+from engine.schema import CORE
 from engine.user import DeleteUser, PatchUser, ProvisionUser, ReplaceUser, Terms, User, UserCommand
 from projections.users import Page
 
@@ -29,6 +30,7 @@ async def create(request: Request) -> Response:
     call.subject = subject_of(body)
     command = ProvisionUser(resource.read(body, call.quirks))
     user = await services.engine.carry_out(command, uuid7(), call.cause, _terms(request, call))
+    _note_role(call, user)
     return _resource(request, call, user, choice, status=201)
 
 
@@ -92,7 +94,14 @@ async def _carried_out(
     request: Request, services: Services, call: Call, command: UserCommand, choice: Choice
 ) -> Response:
     user = await services.engine.carry_out(command, _user_id(request), call.cause, _terms(request, call))
+    _note_role(call, user)
     return _resource(request, call, user, choice)
+
+
+def _note_role(call: Call, user: User) -> None:
+    sent = user.attributes.get("role")
+    if sent and not rules.means(sent, user.role, call.admitted.settings):
+        call.quirks.append("role: names none of the tenant's roles, and changes nothing")
 
 
 def _terms(request: Request, call: Call) -> Terms:
@@ -161,5 +170,7 @@ def subject_of(body: object) -> dict[str, str]:
     """Whom a body means, for the record of a refusal."""
     if not isinstance(body, dict):
         return {}
+    nested = body.get(CORE)
+    members = {**nested, **body} if isinstance(nested, dict) else body
     names = ("userName", "externalId", "microsoftId")
-    return {name: body[name][:500] for name in names if isinstance(body.get(name), str)}
+    return {name: members[name][:500] for name in names if isinstance(members.get(name), str)}
