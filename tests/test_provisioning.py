@@ -50,7 +50,7 @@ async def live(database: Database) -> AsyncIterator[Live]:
     with listen("127.0.0.1", 0) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         serving = asyncio.create_task(server.serve(sockets=[listening]))
-        while not server.started:  # uvicorn has no event for it
+        while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
             await asyncio.sleep(0.01)
         yield Live(own_url(listening), app.state.services, database)
         server.should_exit = True
