@@ -42,7 +42,7 @@ class UserProvisioned(Event, frozen=True, tag=True):
 
 
 class AttributesChanged(Event, frozen=True, tag=True):
-    """Attributes got other values.
+    """Attributes got other values. A change of `role` is one of its spelling: the role in force stays.
 
     `overwrote` names each local edit that a value of the directory replaced, `confirmed` each one to which the
     directory sent the same value, so that it is the directory's again; both by the version of that edit.

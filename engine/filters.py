@@ -1,5 +1,6 @@
 """The filter language of RFC 7644 §3.4.2.2: from text to a tree whose attributes and values are typed already."""
 
+import operator as operators
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -69,8 +70,20 @@ class Nothing(Struct, frozen=True, tag=True):
 
 Filter = Compare | Present | Some | And | Or | Not | Nothing
 
-_TOKEN = re.compile(r'\s*(?:(?P<mark>[()\[\]])|(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>[^\s()\[\]"]+)|(?P<odd>\S))')
-_OPERATORS = {"eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le"}
+# Spaces belong to no alternative, for looking for the end of a long run of them again and again is slow.
+_TOKEN = re.compile(r'[()\[\]]|"(?:[^"\\]|\\.)*"|[^\s()\[\]"]+|(?P<unended>\S)')
+NAME = re.compile(r"[A-Za-z$][\w$.:-]*")
+_TESTS: dict[Operator, Callable[[str, str], bool]] = {
+    "eq": operators.eq,
+    "ne": operators.ne,
+    "co": operators.contains,
+    "sw": str.startswith,
+    "ew": str.endswith,
+    "gt": operators.gt,
+    "ge": operators.ge,
+    "lt": operators.lt,
+    "le": operators.le,
+}
 _IN_ORDER = {"gt", "ge", "lt", "le"}
 _CONSTANTS = {"true": True, "false": False, "null": None}
 
@@ -83,14 +96,12 @@ class Token(Struct, frozen=True):
 
 
 def tokens(text: str, refuse: type[BadRequest]) -> list[Token]:
-    found = [
-        Token(match.group().strip(), match.start(match.lastgroup or 0) + 1)
-        for match in _TOKEN.finditer(text)
-        if match.lastgroup
-    ]
-    for token, match in zip(found, _TOKEN.finditer(text), strict=False):
-        if match.lastgroup == "odd":
+    found = []
+    for match in _TOKEN.finditer(text):
+        token = Token(match.group(), match.start() + 1)
+        if match.lastgroup == "unended":
             raise refuse(f"A quoted value begins at character {token.at} and does not end.")
+        found.append(token)
     return found
 
 
@@ -151,7 +162,7 @@ class Parser:
     def one(self, inside: Target | None) -> Filter:
         self._terms += 1
         if self._terms > self._most_terms:
-            raise self._refuse(f"The filter has more than {self._most_terms} terms.")
+            raise self.wrong(f"there are more than {self._most_terms} terms")
         negated = self.peek().lower() == "not"
         if negated:
             self._next += 1
@@ -176,24 +187,23 @@ class Parser:
         if self.peek() == "[":
             if inside is not None:
                 raise self.wrong("a value path cannot stand within another one")
-            return self.value_path(target)
+            return self.value_path(target, name.text)
         return self.comparison(target, name.text)
 
     def name(self) -> Token:
         token = self.take()
-        if not re.fullmatch(r"[A-Za-z$][\w$.:-]*", token.text):
+        if not NAME.fullmatch(token.text):
             self._next -= 1
             raise self.wrong(f"an attribute's name is expected, not {_quoted(token.text)}")
         return token
 
-    def value_path(self, target: Target | None) -> Filter:
+    def value_path(self, target: Target | None, name: str) -> Filter:
         """`emails[type eq "work"]`, and Entra's `emails[type eq "work"].value eq "…"`: one element fulfils both."""
         inner = self.bracketed(target)
-        if self.peek().startswith("."):
-            sub = self.take().text[1:]
-            inner = And(inner, self.comparison(_sub_attribute(target, sub) if target else None, sub))
+        if sub := self.sub_name():
+            inner = And(inner, self.comparison(_sub_attribute(target, sub), sub))
         if target is None:
-            return Nothing("")
+            return Nothing(name)
         return Some(target, inner) if target.attribute.multi_valued else inner
 
     def bracketed(self, target: Target | None) -> Filter:
@@ -201,11 +211,21 @@ class Parser:
             raise self.wrong(f"{target.attribute.name} has no sub-attributes to choose by")
         return self.nested("[", "]", lambda: self.either(target or _UNKNOWN))
 
+    def sub_name(self) -> str:
+        """The `.value` behind a bracket, without its dot; empty if there is none."""
+        if not self.peek().startswith("."):
+            return ""
+        name = self.peek()[1:]
+        if not NAME.fullmatch(name):
+            raise self.wrong("a sub-attribute's name is expected behind the dot")
+        self._next += 1
+        return name
+
     def comparison(self, target: Target | None, name: str) -> Filter:
         operator = self.take()
         if operator.text.lower() == "pr":
             return _over_elements(target, name, Present, present=True)
-        if operator.text.lower() not in _OPERATORS:
+        if operator.text.lower() not in _TESTS:
             self._next -= 1
             raise self.wrong(
                 f"an operator (eq, ne, co, sw, ew, gt, ge, lt, le, pr) is expected, not {_quoted(operator.text)}"
@@ -218,9 +238,8 @@ class Parser:
         token = self.take()
         if token.text.startswith('"'):
             return self.text(token)
-        if token.text in {"(", ")", "[", "]"}:
-            self._next -= 1
-            raise self.wrong("a value is expected")
+        if token.text in {"(", ")", "[", "]"} or "\0" in token.text:
+            raise self.wrong_value("a value is expected")
         # A value without quotes is no SCIM, but Microsoft's documentation writes one (filter=externalId eq jyoung).
         return _CONSTANTS.get(token.text.lower(), token.text)
 
@@ -230,24 +249,30 @@ class Parser:
         except (msgspec.DecodeError, UnicodeError):
             found = "\0"
         if "\0" in found:
-            self._next -= 1
-            raise self.wrong("the quoted value is not a JSON string, or holds a NUL character")
+            raise self.wrong_value("the quoted value is not a JSON string, or holds a NUL character")
         return found
+
+    def wrong_value(self, what: str) -> BadRequest:
+        """Refuses the value that was taken last, at its place."""
+        self._next -= 1
+        return self.wrong(what)
 
     def typed(self, leaf: Target, operator: Operator, value: object) -> Value:
         kind = (leaf.sub or leaf.attribute).type
         if value is None:
             if operator not in {"eq", "ne"}:
-                raise self.wrong(f"null cannot be compared with {operator}")
+                raise self.wrong_value(f"null cannot be compared with {operator}")
             return None
         if kind == "boolean":
             if operator not in {"eq", "ne"}:
-                raise self.wrong(f"{leaf.leaf} is a boolean; it can be compared with eq and ne")
+                raise self.wrong_value(f"{leaf.leaf} is a boolean; it can be compared with eq and ne")
             return self.boolean(leaf, value)
+        if kind == "binary" and operator in _IN_ORDER:  # RFC 7644 §3.4.2.2
+            raise self.wrong_value(f"{leaf.leaf} is binary; it has no order")
         if kind == "dateTime":
             return self.moment(leaf, operator, value)
         if kind == "complex":
-            raise self.wrong(f"{leaf.leaf} is complex; name one of its sub-attributes")
+            raise self.wrong_value(f"{leaf.leaf} is complex; name one of its sub-attributes")
         return str(value).lower() if isinstance(value, bool) else str(value)
 
     def boolean(self, leaf: Target, value: object) -> bool:
@@ -256,7 +281,7 @@ class Parser:
             return value
         if isinstance(value, str) and value.lower() in {"true", "false"}:
             return value.lower() == "true"
-        raise self.wrong(f"{leaf.leaf} is a boolean; compare it with true or false")
+        raise self.wrong_value(f"{leaf.leaf} is a boolean; compare it with true or false")
 
     def moment(self, leaf: Target, operator: Operator, value: object) -> datetime:
         if operator in {"eq", "ne"} or operator in _IN_ORDER:
@@ -265,7 +290,7 @@ class Parser:
                 return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
             except (ValueError, OverflowError):
                 pass
-        raise self.wrong(
+        raise self.wrong_value(
             f'{leaf.leaf} is a time; compare it by eq, ne, gt, ge, lt or le with one like "2026-11-23T09:00:00Z"'
         )
 
@@ -332,6 +357,8 @@ def unknown_names(filter_: Filter) -> Iterator[str]:
 def holds(filter_: Filter, element: dict[str, Any]) -> bool:
     """Whether one element of a multi-valued attribute fulfils the filter of a value path (RFC 7644 §3.5.2)."""
     match filter_:
+        case Compare(target, operator, value):
+            return _compare(target, operator, element.get(target.leaf), value)
         case And(left, right):
             return holds(left, element) and holds(right, element)
         case Or(left, right):
@@ -340,8 +367,6 @@ def holds(filter_: Filter, element: dict[str, Any]) -> bool:
             return not holds(inner, element)
         case Present(target):
             return element.get(target.leaf) not in (None, "", [])
-        case Compare(target, operator, value):
-            return _compare(target, operator, element.get(target.leaf), value)
         case Some() | Nothing():
             return False
 
@@ -355,14 +380,4 @@ def _compare(target: Target, operator: Operator, found: object, value: Value) ->
     left, right = str(found), str(value)
     if not attribute.case_exact:
         left, right = left.lower(), right.lower()
-    return {
-        "eq": left == right,
-        "ne": left != right,
-        "co": right in left,
-        "sw": left.startswith(right),
-        "ew": left.endswith(right),
-        "gt": left > right,
-        "ge": left >= right,
-        "lt": left < right,
-        "le": left <= right,
-    }[operator]
+    return _TESTS[operator](left, right)

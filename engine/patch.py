@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 from msgspec import Struct
 
 from engine import paths, resource, schema
-from engine.filters import And, Compare, Filter, holds
+from engine.filters import NAME, And, Compare, Filter, holds
 from engine.paths import Path
 from engine.refusals import InvalidPath, InvalidSyntax, InvalidValue, NoTarget, NotMutable
 from engine.resource import Values
@@ -20,14 +20,21 @@ MOST_OPERATIONS = 500
 
 
 class SetLeaves(Struct, frozen=True):
-    """Single values get these values; None takes one away. Adding and replacing are the same here."""
+    """Single values get these values; None takes one away. Adding and replacing are the same here.
+
+    With a `filter` on a complex attribute (`manager[value eq "…"]`) only if its present value fulfils it.
+    """
 
     leaves: dict[str, Any]
     prefix: str | None = None
+    filter: Filter | None = None
 
 
 class ChangeElements(Struct, frozen=True):
-    """A multi-valued attribute changes: whole, the elements that `filter` chooses, or one sub-attribute of those."""
+    """A multi-valued attribute changes: whole, the elements that `filter` chooses, or one sub-attribute of those.
+
+    A removal without a filter takes away the elements that `value` names, or all if it is None.
+    """
 
     op: Op
     key: str
@@ -55,7 +62,10 @@ def read(body: object, quirks: Quirks) -> tuple[Operation, ...]:
         raise InvalidSyntax(f"Operations takes a list, not {kind(operations)}.")
     if len(operations) > MOST_OPERATIONS:
         raise InvalidSyntax(f"There are {len(operations)} operations; {MOST_OPERATIONS} are allowed in one request.")
-    return tuple(found for place, each in enumerate(operations) for found in _operation(place, each, quirks))
+    found = [each for place, given in enumerate(operations) for each in _operation(place, given, quirks)]
+    if len(found) > MOST_OPERATIONS:  # one without a path makes many
+        raise InvalidSyntax(f"There are {len(found)} attributes to change; {MOST_OPERATIONS} are allowed.")
+    return tuple(found)
 
 
 def _operation(place: int, given: object, quirks: Quirks) -> Iterator[Operation]:
@@ -93,7 +103,9 @@ def _without_path(op: Op, value: object, where: str, quirks: Quirks, urn: str = 
     for name, each in value.items():
         if not urn and name.lower() in COMMON:
             continue
-        yield from _at(op, _path(f"{urn}:{name}" if urn else name, where), each, where, quirks)
+        full_name = f"{urn}:{name}" if urn else name
+        path = _path(full_name, where) if "[" in name or NAME.fullmatch(full_name) else Path(full_name)
+        yield from _at(op, path, each, where, quirks)
 
 
 def _at(op: Op, path: Path, value: object, where: str, quirks: Quirks) -> Iterator[Operation]:
@@ -123,19 +135,25 @@ def _single(op: Op, path: Path, target: Target, value: object, quirks: Quirks) -
         value = None
     elif attribute.type == "complex" and isinstance(value, dict) and not _clears(attribute, value):
         # Sub-attributes that are not named stay as they are (RFC 7644 §3.5.2.3).
-        for name, each in value.items():
-            if sub := attribute.sub(name):
-                yield SetLeaves({f"{key}.{sub.name}": typed(sub, each, f"{key}.{sub.name}", quirks)}, target.prefix)
-            else:
-                quirks.append(resource.unknown(f"{key}.{name}"))
+        yield SetLeaves(dict(_named(attribute, key, value, quirks)), target.prefix, path.filter)
         return
     leaves = resource.spread(key, attribute, typed(attribute, value, key, quirks))
-    yield SetLeaves(leaves, target.prefix)
+    yield SetLeaves(leaves, target.prefix, path.filter)
+
+
+def _named(attribute: Attribute, key: str, value: dict[str, object], quirks: Quirks) -> Iterator[tuple[str, Any]]:
+    for name, each in value.items():
+        if sub := attribute.sub(name):
+            yield f"{key}.{sub.name}", typed(sub, each, f"{key}.{sub.name}", quirks)
+        else:
+            quirks.append(resource.unknown(f"{key}.{name}"))
 
 
 def _clears(attribute: Attribute, value: dict[str, object]) -> bool:
     """`{"value": ""}`, with which a directory takes the manager away."""
-    return bool(attribute.sub("value")) and "value" in value and value["value"] in ("", None)
+    return bool(attribute.sub("value")) and any(
+        name.lower() == "value" and each in ("", None) for name, each in value.items()
+    )
 
 
 def _elements(op: Op, path: Path, target: Target, value: object, quirks: Quirks) -> ChangeElements:
@@ -143,9 +161,13 @@ def _elements(op: Op, path: Path, target: Target, value: object, quirks: Quirks)
     if path.sub:
         taken = None if op == "remove" else typed(path.sub, value, f"{where}.{path.sub.name}", quirks)
     elif path.filter and op != "remove":
-        taken = (typed(attribute, value, where, quirks) or [None])[0]
+        taken = (typed(attribute, [value] if isinstance(value, dict) else value, where, quirks) or [None])[0]
+        if isinstance(value, list) and len(value) > 1:
+            raise InvalidValue(f"{path.text} takes one value, not {len(value)}.")
     else:
         taken = typed(attribute, value, where, quirks)
+        if op == "remove" and taken is None and value not in (None, ""):
+            taken = []  # what it names is nothing of ours; that is not to remove everything
     if taken is None and op != "remove":
         op = "remove" if path.sub or path.filter or op == "replace" else op
     return ChangeElements(op, target.key, attribute, path.filter, path.sub, taken)
@@ -155,17 +177,27 @@ def apply(operations: tuple[Operation, ...], leaves: dict[str, Any]) -> Values:
     """The leaves as they are after all operations, those that were touched only, in the order of the operations.
 
     Raises NoTarget if a filter chooses nothing and does not say what to create, InvalidValue for two primaries.
+    Filters of single values look at all leaves, as they are by then.
     """
     touched: dict[str, Any] = {}
     prefixes: set[str] = set()
     for operation in operations:
         if isinstance(operation, SetLeaves):
-            touched.update(operation.leaves)
+            if _applies(operation, leaves, touched):
+                touched.update(operation.leaves)
             prefixes.update({operation.prefix} if operation.prefix else ())
         else:
             before = touched.get(operation.key, leaves.get(operation.key)) or []
             touched[operation.key] = _changed(operation, before) or None
     return Values(touched, tuple(sorted(prefixes)))
+
+
+def _applies(operation: SetLeaves, leaves: dict[str, Any], touched: dict[str, Any]) -> bool:
+    if operation.filter is None or holds(operation.filter, {**leaves, **touched}):
+        return True
+    if any(value is not None for value in operation.leaves.values()):
+        raise NoTarget(f"The value of {min(operation.leaves)} does not match the filter of the path.")
+    return False  # it is not there any more
 
 
 def _changed(operation: ChangeElements, before: list[Element]) -> list[Element]:
@@ -186,11 +218,11 @@ def _changed(operation: ChangeElements, before: list[Element]) -> list[Element]:
 def _removed(operation: ChangeElements, before: list[Element]) -> list[Element]:
     if operation.sub is not None:
         name = operation.sub.name
-        kept = [_without(each, name) if _chosen(operation, each) else each for each in before]
-        return [each for each in kept if each.keys() - {"type", "primary"}]
+        kept = [(each, _without(each, name) if _chosen(operation, each) else each) for each in before]
+        return [after for each, after in kept if after == each or after.keys() - {"type", "primary"}]
     if operation.filter is not None:
         return [each for each in before if not _chosen(operation, each)]
-    if operation.value:  # the classic dialect names what to remove by its value
+    if operation.value is not None:  # the classic dialect names what to remove by its value
         return [each for each in before if not any(given.items() <= each.items() for given in operation.value)]
     return []
 
@@ -199,20 +231,29 @@ def _added(before: list[Element], given: list[Element]) -> list[Element]:
     """What is there already is not added again (RFC 7644 §3.5.2.1)."""
     after = list(before)
     for element in given:
-        if element not in after:
+        if not any(element.items() <= each.items() for each in after):
             after.append(element)
     return after
 
 
 def _set_in_chosen(operation: ChangeElements, before: list[Element]) -> list[Element]:
-    if any(_chosen(operation, each) for each in before):
-        return [_set(operation, each) if _chosen(operation, each) else each for each in before]
-    # Entra sends filtered paths for elements that are not there yet, where RFC 7644 §3.5.2.3 would have noTarget:
-    # the element that the filter describes is made.
-    described = dict(_described(operation.filter)) if operation.filter else {}
-    if operation.filter and not described:
+    chosen = [_chosen(operation, each) for each in before]
+    if not any(chosen):
+        return [*before, _made(operation)]
+    if sum(chosen) > 1 and _set(operation, {}).get("primary") is True:
+        raise InvalidValue(f"{operation.key} would have more than one primary value; at most one may be primary.")
+    return [_set(operation, each) if is_chosen else each for each, is_chosen in zip(before, chosen, strict=True)]
+
+
+def _made(operation: ChangeElements) -> Element:
+    """Entra sends filtered paths for elements that are not there yet, where RFC 7644 §3.5.2.3 would have noTarget:
+    the element that the filter describes is made, if it then is one that the filter chooses."""
+    described = dict(_described(operation.filter))
+    made = _set(operation, described)
+    if operation.filter and not (described and _chosen(operation, made)):
         raise NoTarget(f"No value of {operation.key} matches the filter of the path.")
-    return [*before, _set(operation, described)]
+    typed(operation.attribute, [made], operation.key, [])  # what came from the filter is no freer than a value
+    return made
 
 
 def _set(operation: ChangeElements, element: Element) -> Element:

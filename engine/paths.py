@@ -7,6 +7,8 @@ from engine.filters import Filter, Parser
 from engine.refusals import InvalidPath
 from engine.schema import Attribute, Target
 
+MOST_TERMS = 10  # directories use one or two
+
 
 class Path(Struct, frozen=True):
     """An attribute, the filter that chooses among its elements, and one of its sub-attributes.
@@ -25,17 +27,15 @@ def parse(text: str) -> Path:
     """Raises InvalidPath, with the place, if the text is not of the grammar."""
     if urn := schema.schema_urn(text.strip()):
         return Path(text, schema=urn)
-    parser = Parser(text, InvalidPath, most_terms=20)
+    parser = Parser(text, InvalidPath, MOST_TERMS)
     target = schema.find(parser.name().text)
     if parser.peek() != "[":
         parser.take_end()
         return Path(text, target, sub=target.sub if target else None)
     chosen = parser.bracketed(target)
-    sub = None
-    if parser.peek().startswith("."):
-        name = parser.take().text[1:]
-        sub = target.attribute.sub(name) if target else None
-        if target and sub is None:
-            return Path(text)  # an unknown sub-attribute is as unknown as an attribute
+    name = parser.sub_name()
     parser.take_end()
+    sub = target.attribute.sub(name) if target else None
+    if name and sub is None:
+        return Path(text)  # an unknown sub-attribute is as unknown as an attribute
     return Path(text, target, chosen, sub)

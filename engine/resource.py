@@ -62,7 +62,9 @@ class Reader:
             self.quirks.append(f"{target.key}: a sub-attribute of a list, without saying of which element")
             return
         attribute = target.sub or target.attribute
-        self.leaves.update(spread(target.leaf, attribute, typed(attribute, value, target.leaf, self.quirks)))
+        for key, taken in spread(target.leaf, attribute, typed(attribute, value, target.leaf, self.quirks)).items():
+            if taken is not None or key not in self.leaves:  # what one spelling leaves out, another one may give
+                self.leaves[key] = taken
 
     def values(self) -> Values:
         return Values(self.leaves, tuple(sorted(self.prefixes)))

@@ -13,7 +13,7 @@ from engine.settings import Settings
 NO_ROLE = {"", "user", "default access", "msiam_access"}
 
 _NAMES = ("displayName", "name.")
-_PUNCTUATION = set("'’‘-.,()·/_") | {"\u200c", "\u200d"}  # the last two join letters in Indic scripts and Persian  # noqa: RUF001
+_PUNCTUATION = set("'’‘-.,()·・/_") | {"\u200c", "\u200d"}  # the last two join letters in Indic scripts and Persian  # noqa: RUF001
 _LETTERS = {"L", "M", "N"}  # letters, marks and digits of any script
 _SEPARATORS = {"Zs", "Pd"}  # spaces and dashes
 
@@ -32,7 +32,7 @@ def _addresses(key: str, value: Any, before: Any) -> Iterator[str]:
         yield value
     if key == "emails":
         known = {each.get("value") for each in before or []}
-        yield from (each["value"] for each in value or [] if each.get("value", "") not in known)
+        yield from (each["value"] for each in value or [] if "value" in each and each["value"] not in known)
 
 
 def _check_case(key: str, address: str) -> None:
@@ -67,9 +67,10 @@ def role_of(sent: str | None, settings: Settings) -> str | None:
     Raises InvalidValue if it is none of the tenant's roles and the tenant does not ignore such.
     """
     names = [name.strip().lower() for name in _spellings(sent or "")]
-    for role in settings.roles:
-        if {role.value.lower(), role.display.lower()} & set(names):
-            return role.value
+    for name in names:
+        for role in settings.roles:
+            if name in {role.value.lower(), role.display.lower()}:
+                return role.value
     if all(name in NO_ROLE for name in names) or settings.unknown_role == "ignore":
         return None
     allowed = ", ".join(role.value for role in settings.roles)

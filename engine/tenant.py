@@ -147,7 +147,7 @@ def _revoked(tenant: Tenant, token_id: UUID) -> list[TenantEvent]:
 def evolve(tenant: Tenant | None, recorded: Recorded[TenantEvent]) -> Tenant:
     """The tenant after the event."""
     event = recorded.event
-    if isinstance(event, TenantRegistered):
+    if tenant is None and isinstance(event, TenantRegistered):
         return Tenant(
             id=recorded.stream_id,
             name=event.name,

@@ -1,5 +1,6 @@
 """What may happen to one user: pure functions from a command and a state to events, and from events to the state."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, assert_never
 from uuid import UUID
@@ -131,7 +132,7 @@ def provisioned(values: Values, settings: Settings) -> UserProvisioned:
 
 def replacing(user: User, values: Values) -> Values:
     """What a PUT leaves out is taken away; `active` and `role` stay, for nobody is let in or promoted by silence."""
-    left_out = dict.fromkeys(key for key in user.attributes if key != "role")
+    left_out = dict.fromkeys(key for key in [*user.attributes, *user.origins] if key not in {"active", "role"})
     return Values({**left_out, **values.leaves}, values.prefixes)
 
 
@@ -141,7 +142,10 @@ def changes(user: User, values: Values, terms: Terms) -> list[UserEvent]:
     active = given.pop("active", None)
     if not given.get("userName", True):
         raise InvalidValue("userName is required and cannot be taken away.")
-    role = _role(user, given, terms.settings)
+    if given.get("role") is None:  # a role that is taken away or left empty changes nothing
+        given.pop("role", None)
+    meant = rules.role_of(given.get("role"), terms.settings)
+    role = meant or user.role
     changed = {
         key: Change(user.attributes.get(key), value)
         for key, value in given.items()
@@ -150,7 +154,7 @@ def changes(user: User, values: Values, terms: Terms) -> list[UserEvent]:
     for key, change in changed.items():
         rules.check(key, change.to, change.from_, terms.settings)
     events: list[UserEvent] = []
-    if event := _attributes_changed(user, values, changed, role, terms):
+    if event := _attributes_changed(user, values, changed, meant, terms):
         events.append(event)
     if role != user.role:
         sent = given["role"] if given["role"] != role else None
@@ -162,37 +166,21 @@ def changes(user: User, values: Values, terms: Terms) -> list[UserEvent]:
     return events
 
 
-def _role(user: User, given: dict[str, Any], settings: Settings) -> str:
-    """The role that will be in force. A role that is taken away or left empty changes nothing."""
-    if given.get("role") is None:
-        given.pop("role", None)
-        return user.role
-    return rules.role_of(given["role"], settings) or user.role
-
-
 def _attributes_changed(
-    user: User, values: Values, changed: dict[str, Change], role: str, terms: Terms
+    user: User, values: Values, changed: dict[str, Change], meant: str | None, terms: Terms
 ) -> AttributesChanged | None:
-    sent = {"role": role, "active": values.leaves.get("active")}
-    same = [
-        key
-        for key, value in values.leaves.items()
-        if key not in changed and sent.get(key, value) == _value(user, key) and value is not None
-    ]
+    present = {**user.attributes, "active": user.active, "role": user.role}
+    sent = {**values.leaves, "role": meant}
     event = AttributesChanged(
         changes=changed,
-        overwrote=_overwritten(user, changed, terms),
-        confirmed=_overwritten(user, same, terms),
+        overwrote=_overwritten(user, [key for key in changed if key != "role"], terms),
+        confirmed=_overwritten(user, [key for key in sent if sent[key] == present.get(key)], terms),
         prefixes=tuple(urn for urn in values.prefixes if urn not in user.prefixes),
     )
     return event if event != AttributesChanged() else None
 
 
-def _value(user: User, key: str) -> Any:
-    return {"role": user.role, "active": user.active}.get(key, user.attributes.get(key))
-
-
-def _overwritten(user: User, keys: Any, terms: Terms) -> dict[str, int]:
+def _overwritten(user: User, keys: Iterable[str], terms: Terms) -> dict[str, int]:
     """Which of the leaves hold a local edit that this write of the directory ends, by the version of the edit."""
     if terms.source != "directory":
         return {}
@@ -204,7 +192,7 @@ def evolve(user: User | None, recorded: Recorded[UserEvent]) -> User:
     """The user after the event."""
     event, version, at = recorded.event, recorded.version, recorded.recorded_at
     origin = Origin(recorded.source, version)
-    if isinstance(event, UserProvisioned):
+    if user is None and isinstance(event, UserProvisioned):
         return User(
             id=recorded.stream_id,
             version=version,
@@ -230,7 +218,9 @@ def _evolved(user: User, event: UserEvent, origin: Origin, at: datetime | None) 
                 attributes.pop(key, None)
                 if change.to is not None:
                     attributes[key] = change.to
-            origins.update(dict.fromkeys([*event.changes, *event.confirmed], origin))
+            # The role's origin is that of the role in force, not of its spelling.
+            changed = [key for key in event.changes if key != "role"]
+            origins.update(dict.fromkeys([*changed, *event.confirmed], origin))
             prefixes = tuple(sorted({*prefixes, *event.prefixes}))
         case RoleAssigned():
             attributes["role"], role = event.sent or event.to, event.to

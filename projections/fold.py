@@ -44,17 +44,21 @@ class Stream:
         self.stream_id = stream_id
         self._seen = seen
         self._state: State | None = None
+        self._is_changed = False
         self._unwritten: list[Recorded[AnyEvent]] = []
 
     def take(self, row: asyncpg.Record) -> None:
         recorded = recorded_of(row)
         self._state = evolve(self._state, recorded, self.tenant_id)
-        # A tenant's stream may be long, and its refusals have no effect on any row.
-        if row["seq"] > self._seen and not isinstance(recorded.event, events.RequestRefused):
+        if row["seq"] <= self._seen or isinstance(recorded.event, events.RequestRefused):
+            return  # a refusal has no effect on any row
+        self._is_changed = True
+        # Streams may be long; rows are made of these events through the state alone.
+        if not isinstance(recorded.event, events.AttributesChanged | events.SettingsChanged):
             self._unwritten.append(recorded)
 
     def outcome(self) -> Outcome[State] | None:
-        if self._state is None or not self._unwritten:
+        if self._state is None or not self._is_changed:
             return None
         return Outcome(tuple(self._unwritten), self._state)
 

@@ -2,13 +2,15 @@
 
 Build beside → catch up → compare, within one snapshot → swap in a transaction that appends wait for, after a last
 catch-up. The shadow tables stand in a schema of their own, made by the same DDL and written by the same functions as
-the live ones; the swap moves tables between schemas. An interrupted rebuild leaves the live tables as they were.
+the live ones; the swap drops those and moves these into their place. An interrupted rebuild leaves the live tables as
+they were.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import msgspec
@@ -19,8 +21,17 @@ from projections import installation
 from projections.fold import Rows, Stream
 from projections.inline import INLINE
 
-SHADOW = "rollbook_replay"
-REPLACED = "rollbook_replaced"
+# Each run has a schema of its own, with a name that begins so: one that lost its lock cannot write into the next one's.
+SHADOW = "rollbook_replay_"
+
+MOST_DIFFERENCES = 10_000  # that are kept, with both rows
+
+# How long the swap waits for a lock, and everybody else behind it. On tables it is short: somebody who reads two of
+# them may wait for us while we wait for him, and Postgres would end one of us after a second (deadlock_timeout).
+HEADS_PATIENCE = "2s"
+TABLES_PATIENCE = "200ms"
+SWAP_ATTEMPTS = 100
+SWAP_PAUSE = 0.5  # seconds
 
 Progress = Callable[[int, int], None]
 """Called with the number of events that are folded, and of all."""
@@ -28,6 +39,10 @@ Progress = Callable[[int, int], None]
 
 class AlreadyRunningError(Exception):
     """Another replay of this store is running."""
+
+
+class TablesInUseError(Exception):
+    """Somebody reads the live tables for so long that they cannot be replaced."""
 
 
 class Difference(Struct, frozen=True):
@@ -45,11 +60,12 @@ class Difference(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True):
-    """What a rebuild did."""
+    """What a rebuild did. `more` is how many differences there are besides the first ones."""
 
     events: int
     differences: list[Difference]
     swapped: bool
+    more: int = 0
 
 
 Heads = dict[UUID, int]
@@ -58,19 +74,21 @@ Heads = dict[UUID, int]
 async def rebuild(owner_url: str, *, tenant_id: UUID | None, swap: bool, progress: Progress) -> Summary:
     """Rebuild all tenants, or one, and compare with the live tables; replace those if `swap`.
 
-    The role must be able to act as the store's owner. Raises AlreadyRunningError if another rebuild is running.
+    The role must be able to act as the store's owner. Raises AlreadyRunningError if another rebuild is running, and
+    TablesInUseError if a long query keeps the tables from being replaced.
     """
-    async with _only_one(owner_url), _connected(owner_url) as writer, _connected(owner_url) as reader:
-        await _make_shadow(writer)
-        try:
-            run = _Run(writer, tenant_id)
-            await run.build(reader, progress)
-            differences = await run.compare()
-            if swap:
-                await run.swap()
-            return Summary(sum(run.heads.values()), differences, swap)
-        finally:
-            await _drop(writer)
+    async with (
+        _only_one(owner_url),
+        _connected(owner_url) as reader,
+        _connected(owner_url) as writer,
+        _shadow(writer),
+    ):
+        run = _Run(writer, tenant_id)
+        await run.build(reader, progress)
+        differences, more = await run.compare()
+        if swap:
+            await run.swap()
+        return Summary(sum(run.heads.values()), differences, swap, more)
 
 
 @contextlib.asynccontextmanager
@@ -93,17 +111,26 @@ async def _only_one(owner_url: str) -> AsyncIterator[None]:
         yield
 
 
-async def _make_shadow(connection: asyncpg.Connection) -> None:
-    await _drop(connection)
-    await connection.execute(f"CREATE SCHEMA {SHADOW} AUTHORIZATION rollbook_owner")
-    await connection.execute(f"SET ROLE rollbook_owner; SET search_path = {SHADOW}")
-    for projection in INLINE:
-        await connection.execute(installation.ddl(projection.name))
+@contextlib.asynccontextmanager
+async def _shadow(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """A schema with empty tables, in which the connection works as long as it lasts."""
+    for left_over in await connection.fetch(_SHADOWS, SHADOW):
+        await _drop(connection, left_over["nspname"])
+    name = SHADOW + uuid4().hex
+    await connection.execute(f"CREATE SCHEMA {name} AUTHORIZATION rollbook_owner")
+    try:
+        await connection.execute(f"SET ROLE rollbook_owner; SET search_path = {name}")
+        for projection in INLINE:
+            await connection.execute(installation.ddl(projection.name))
+        yield
+    finally:
+        if not connection.is_closed():
+            await connection.execute("RESET ROLE; RESET search_path")
+            await _drop(connection, name)
 
 
-async def _drop(connection: asyncpg.Connection) -> None:
-    await connection.execute("RESET ROLE; RESET search_path")
-    await connection.execute(f"DROP SCHEMA IF EXISTS {SHADOW}, {REPLACED} CASCADE")
+async def _drop(connection: asyncpg.Connection, schema: str) -> None:
+    await connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 
 
 class _Run:
@@ -131,6 +158,8 @@ class _Run:
                     progress(done, total)
             await self._finish(stream, rows, write=True)
             progress(done, total)
+        # Plans are right from the first query on, whether it compares or, after the swap, is a directory's.
+        await self._writer.execute(f"ANALYZE {_tables()}")
 
     async def _finish(self, stream: Stream | None, rows: Rows, *, write: bool) -> None:
         if stream is None:
@@ -168,36 +197,61 @@ class _Run:
             await self._finish(stream, rows, write=False)
         await self._write(tenant_id, rows)
 
-    async def compare(self) -> list[Difference]:
-        """Every difference between the live rows and the rebuilt ones, both as of one snapshot."""
+    async def compare(self) -> tuple[list[Difference], int]:
+        """The first differences between the live rows and the rebuilt ones, and how many more there are.
+
+        Both are seen as of one snapshot.
+        """
+        found: list[Difference] = []
+        more = 0
         async with self._writer.transaction(isolation="repeatable_read"):
             await self._catch_up()
-            return [each for projection in INLINE for each in await self._compare(projection)]
-
-    async def _compare(self, projection: InlineProjection) -> list[Difference]:
-        query = _COMPARE.format(table=projection.name, key=", ".join(projection.key))
-        rows = await self._writer.fetch(query, self._tenant_id)
-        return [_difference(projection, row["live"], row["rebuilt"]) for row in rows]
+            for projection in INLINE:
+                query = _COMPARE.format(table=projection.name, key=", ".join(projection.key))
+                async for row in self._writer.cursor(query, self._tenant_id, prefetch=1_000):
+                    if len(found) < MOST_DIFFERENCES:
+                        found.append(_difference(projection, row["live"], row["rebuilt"]))
+                    else:
+                        more += 1
+        return found, more
 
     async def swap(self) -> None:
-        async with self._writer.transaction():
-            if self._tenant_id is None:
-                # Stronger than the row lock of an append: appends wait, and those under way are waited for.
-                await self._writer.execute("LOCK TABLE rollbook.heads IN EXCLUSIVE MODE")
-                await self._catch_up()
-                await self._swap_tables()
+        """Raises TablesInUseError if the locks cannot be had."""
+        for _ in range(SWAP_ATTEMPTS):
+            async with self._writer.transaction(isolation="repeatable_read"):
+                await self._catch_up()  # appends wait for the rest only
+            heads = dict(self.heads)
+            try:
+                async with self._writer.transaction():
+                    await self._swap()
+            except asyncpg.LockNotAvailableError:
+                self.heads = heads
+                await asyncio.sleep(SWAP_PAUSE)  # whoever waits behind us goes first
             else:
-                await self._writer.execute(_LOCK_HEAD, self._tenant_id)
-                await self._catch_up()
-                await self._swap_rows()
+                return
+        raise TablesInUseError(
+            "The live tables cannot be replaced, because somebody keeps reading them. End long queries "
+            "(pg_stat_activity lists them) and replay again."
+        )
+
+    async def _swap(self) -> None:
+        await self._writer.execute(f"SET LOCAL lock_timeout = '{HEADS_PATIENCE}'")
+        if self._tenant_id is None:
+            # Stronger than the row lock of an append: appends wait, and those under way are waited for.
+            await self._writer.execute("LOCK TABLE rollbook.heads IN EXCLUSIVE MODE")
+            await self._catch_up()
+            await self._swap_tables()
+        else:
+            await self._writer.execute(_LOCK_HEAD, self._tenant_id)
+            await self._catch_up()
+            await self._swap_rows()
 
     async def _swap_tables(self) -> None:
-        await self._writer.execute(
-            f"RESET ROLE; CREATE SCHEMA {REPLACED} AUTHORIZATION rollbook_owner; SET ROLE rollbook_owner"
-        )
+        await self._writer.execute(f"SET LOCAL lock_timeout = '{TABLES_PATIENCE}'")
+        await self._writer.execute(_LOCK_TABLES)
+        await self._writer.execute(f"DROP TABLE {_tables('rollbook.')}")
         for projection in INLINE:
-            await self._writer.execute(f"ALTER TABLE rollbook.{projection.name} SET SCHEMA {REPLACED}")
-            await self._writer.execute(f"ALTER TABLE {SHADOW}.{projection.name} SET SCHEMA rollbook")
+            await self._writer.execute(f"ALTER TABLE {projection.name} SET SCHEMA rollbook")
 
     async def _swap_rows(self) -> None:
         for projection in INLINE:
@@ -206,11 +260,17 @@ class _Run:
             await self._writer.execute(_COPY.format(table=table), self._tenant_id)
 
 
+def _tables(prefix: str = "") -> str:
+    return ", ".join(prefix + projection.name for projection in INLINE)
+
+
 def _difference(projection: InlineProjection, live: str | None, rebuilt: str | None) -> Difference:
     rows = [msgspec.json.decode(each, type=dict[str, Any]) if each else None for each in (live, rebuilt)]
     known = rows[0] or rows[1] or {}
     return Difference(projection.name, {name: known.get(name) for name in projection.key}, rows[0], rows[1])
 
+
+_SHADOWS = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, $1)"
 
 _HEADS = """
     SELECT tenant_id, seq
@@ -228,27 +288,34 @@ _ALL_EVENTS = f"""
     ORDER BY tenant_id, stream_id, version
 """  # noqa: S608  constants
 
+# Refusals are many, and have no effect on any row.
 _STREAMS_SINCE = """
     SELECT DISTINCT stream_id
     FROM rollbook.events
-    WHERE tenant_id = $1 AND seq > $2 AND seq <= $3
+    WHERE tenant_id = $1 AND seq > $2 AND seq <= $3 AND type <> 'RequestRefused'
 """
 
 _STREAM = f"""
     SELECT {_EVENT}
     FROM rollbook.events
-    WHERE tenant_id = $1 AND stream_id = $2 AND seq <= $3
+    WHERE tenant_id = $1 AND stream_id = $2 AND seq <= $3 AND type <> 'RequestRefused'
     ORDER BY version
 """  # noqa: S608  constants
 
+# In the order in which our own queries name them: so none of those waits for us while we wait for it.
+_LOCK_TABLES = """
+    LOCK TABLE rollbook.tokens, rollbook.tenants, rollbook.seats, rollbook.users IN ACCESS EXCLUSIVE MODE
+"""
+
 _LOCK_HEAD = "SELECT FROM rollbook.heads WHERE tenant_id = $1 FOR UPDATE"
 
-_COMPARE = f"""
+# The rebuilt tables are those on the search path.
+_COMPARE = """
     SELECT to_jsonb(live) AS live, to_jsonb(rebuilt) AS rebuilt
-    FROM (SELECT * FROM rollbook.{{table}} WHERE $1::uuid IS NULL OR tenant_id = $1) AS live
-    FULL JOIN (SELECT * FROM {SHADOW}.{{table}} WHERE $1::uuid IS NULL OR tenant_id = $1) AS rebuilt USING ({{key}})
+    FROM (SELECT * FROM rollbook.{table} WHERE $1::uuid IS NULL OR tenant_id = $1) AS live
+    FULL JOIN (SELECT * FROM {table} WHERE $1::uuid IS NULL OR tenant_id = $1) AS rebuilt USING ({key})
     WHERE live IS DISTINCT FROM rebuilt
-    ORDER BY {{key}}
-"""  # noqa: S608  constants
+    ORDER BY {key}
+"""
 
-_COPY = f"INSERT INTO rollbook.{{table}} SELECT * FROM {SHADOW}.{{table}} WHERE tenant_id = $1"  # noqa: S608  constants
+_COPY = "INSERT INTO rollbook.{table} SELECT * FROM {table} WHERE tenant_id = $1"

@@ -13,12 +13,16 @@ from engine.user import User
 
 
 class Difference(Struct, frozen=True):
-    """How an event changes the counts of one role; `put_seats` adds it."""
+    """How an event changes the counts of one role; `put_seats` adds it.
+
+    `taken` says whether somebody sits down, for which a seat must be free, whoever else stands up in the same append.
+    """
 
     role: str
     active: int = 0
     inactive: int = 0
     deleted: int = 0
+    taken: int = 0
 
 
 class SeatsProjection:
@@ -34,14 +38,14 @@ class SeatsProjection:
 def differences(event: AnyEvent) -> Iterator[Difference]:
     match event:
         case UserProvisioned(active=active, role=role):
-            yield Difference(role, active=int(active), inactive=int(not active))
+            yield Difference(role, active=int(active), inactive=int(not active), taken=int(active))
         case RoleAssigned(from_=before, to=after, active=active):
             yield Difference(before, active=-int(active), inactive=-int(not active))
             yield Difference(after, active=int(active), inactive=int(not active))
         case Deactivated(role=role):
             yield Difference(role, active=-1, inactive=1)
         case Reactivated(role=role):
-            yield Difference(role, active=1, inactive=-1)
+            yield Difference(role, active=1, inactive=-1, taken=1)
         case UserDeleted(active=active, role=role):
             yield Difference(role, active=-int(active), inactive=-int(not active), deleted=1)
         case _:  # no other event moves a seat

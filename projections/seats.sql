@@ -29,7 +29,8 @@ END
 $$;
 
 -- Called by the append after put_seats: under the head's lock, so that two creations cannot both take the last seat.
--- Only what takes seats is refused; a limit that was lowered below the count evicts nobody.
+-- Only what takes seats is refused; a limit that was lowered below the count evicts nobody. Seats that are given up in
+-- the same append are free for those that are taken, but over the limit they let nobody in.
 CREATE FUNCTION keep_seat_limit(of_tenant uuid, rows jsonb) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -38,8 +39,8 @@ DECLARE
     seat_limit int;
     used bigint;
 BEGIN
-    SELECT sum(given.active) INTO taken FROM jsonb_to_recordset(rows) AS given(active int);
-    IF taken <= 0 THEN
+    SELECT sum(given.taken) INTO taken FROM jsonb_to_recordset(rows) AS given(taken int);
+    IF taken = 0 THEN
         RETURN;
     END IF;
     SELECT tenants.seat_limit INTO seat_limit FROM tenants WHERE tenant_id = of_tenant;

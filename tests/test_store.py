@@ -148,7 +148,7 @@ async def test_an_event_without_an_expected_version_gets_the_next_one(
 async def test_the_digest_is_that_of_the_salt_and_the_stored_bytes(
     store: EventStore, owner: asyncpg.Connection, tenant_id: UUID
 ) -> None:
-    changes = {"title": Change(None, "Zoë \"the\" 日本 \\ 🙂 \x7f '; --"), "nickName": Change("a\tb\n", None)}
+    changes = {"title": Change(None, 'Zoë "the" 日本 \\ 🙂 \x7f \'; --'), "nickName": Change("a\tb\n", None)}
     event = AttributesChanged(changes=changes)
     await store.append([NewEvent(uuid4(), 1, event, cause(tenant_id)) for _ in range(2)], {})
 
@@ -242,7 +242,9 @@ async def test_seq_has_no_gap_and_follows_the_commits_whoever_fails_in_between(
         seen = 0
         while True:
             last = is_over.is_set()
-            rows = await owner.fetch("SELECT seq FROM rollbook.events WHERE tenant_id = $1 AND seq > $2", tenant_id, seen)
+            rows = await owner.fetch(
+                "SELECT seq FROM rollbook.events WHERE tenant_id = $1 AND seq > $2", tenant_id, seen
+            )
             assert sorted(row["seq"] for row in rows) == list(range(seen + 1, seen + 1 + len(rows)))
             seen += len(rows)
             if last:
@@ -400,9 +402,9 @@ ELSEWHERE = (
     "DROP FUNCTION rollbook.append",
     "ALTER FUNCTION rollbook.append SECURITY INVOKER",
     "SET search_path = rollbook; SELECT put_users(gen_random_uuid(), now(), '[{}]')",
-    "SET search_path = rollbook; SELECT put_seats(gen_random_uuid(), now(), '[{\"role\": \"member\"}]')",
+    'SET search_path = rollbook; SELECT put_seats(gen_random_uuid(), now(), \'[{"role": "member"}]\')',
     "SET search_path = rollbook; SELECT put_tenants(gen_random_uuid(), now(), '[{}]')",
-    "SET search_path = rollbook; SELECT put_tokens(gen_random_uuid(), now(), '[{\"digest\": \"\"}]')",
+    'SET search_path = rollbook; SELECT put_tokens(gen_random_uuid(), now(), \'[{"digest": ""}]\')',
     "COPY rollbook.events TO PROGRAM 'cat'",
     "SELECT pg_read_file('/etc/passwd')",
 )
