@@ -24,7 +24,7 @@ def test_the_directory_tells_what_changed_since_a_watermark() -> None:
 
 
 def test_contoso_is_the_same_for_the_same_seed_and_has_no_two_of_a_name() -> None:
-    first, second = (contoso(500, Random(1)).people for _ in range(2))  # noqa: S311, guesses of a test
+    first, second = (contoso(500, Random(1)).people for _ in range(2))
 
     assert first == second
     names = [person.user_principal_name for person in first]
@@ -33,7 +33,7 @@ def test_contoso_is_the_same_for_the_same_seed_and_has_no_two_of_a_name() -> Non
 
 
 def test_everyone_at_contoso_but_one_has_a_manager_who_came_before() -> None:
-    people = contoso(200, Random(1)).people  # noqa: S311, guesses of a test
+    people = contoso(200, Random(1)).people
 
     came_before: set[str | None] = {None}
     for person in people:

@@ -159,7 +159,7 @@ async def new_job(app: App, clock: Clock) -> AsyncIterator[NewJob]:
     jobs: list[EntraJob] = []
 
     async def new(directory: Directory, seed: int = 7, **options: Any) -> EntraJob:
-        rng = Random(seed)  # noqa: S311, guesses of a test
+        rng = Random(seed)
         job = EntraJob(app.url, TOKEN, directory, Options(**options), rng, clock=clock)
         jobs.append(await job.__aenter__())
         return job
@@ -212,7 +212,7 @@ async def test_a_connection_is_tested_with_random_guids_on_the_first_matching_at
 
 @pytest.mark.parametrize("seed", [2, 3])
 async def test_no_probe_finds_people_who_were_made_from_the_seed_of_the_job(new_job: NewJob, seed: int) -> None:
-    job = await new_job(contoso(40, Random(seed)), seed=seed)  # noqa: S311, guesses of a test
+    job = await new_job(contoso(40, Random(seed)), seed=seed)
 
     assert [(await job.initial_cycle()).stop for _ in range(8)] == [None] * 8
 
@@ -347,7 +347,7 @@ async def test_two_hits_of_one_query_are_provisioned_neither(app: App, new_job: 
 async def test_a_cycle_without_changes_writes_nothing(
     app: App, new_job: NewJob, mapping: Mapping, dialect: Dialect, custom_on_create: str
 ) -> None:
-    directory = contoso(30, Random(3))  # noqa: S311, guesses of a test
+    directory = contoso(30, Random(3))
     job = await new_job(directory, mapping=mapping, dialect=dialect, custom_on_create=custom_on_create)
     first = await job.initial_cycle()
     settling = await job.incremental_cycle()
@@ -575,7 +575,7 @@ async def test_on_demand_is_classic_whatever_the_job_speaks(app: App, new_job: N
 
 
 async def test_many_at_a_time_are_provisioned_once_each(app: App, new_job: NewJob) -> None:
-    directory = contoso(60, Random(5))  # noqa: S311, guesses of a test
+    directory = contoso(60, Random(5))
 
     report = await (await new_job(directory, mapping=DEFAULT, concurrency=8)).initial_cycle()
 
@@ -656,7 +656,7 @@ async def test_a_busy_or_broken_app_is_tried_again_in_the_next_cycle(app: App, n
 async def test_an_app_that_is_too_slow_for_the_session_is_tried_again_in_the_next_cycle(app: App) -> None:
     app.answers("POST /Users", 201, after=0.6)
     async with ClientSession(timeout=ClientTimeout(total=0.3)) as session:
-        rng = Random(7)  # noqa: S311, guesses of a test
+        rng = Random(7)
         async with EntraJob(app.url, TOKEN, assigned(ADA), Options(), rng, session=session) as job:
             report = await job.initial_cycle()
             app.recovers()
