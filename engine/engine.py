@@ -147,5 +147,5 @@ def _dated(state: S, at: datetime) -> S:
         state,
         created_at=state.created_at or at,
         modified_at=at,
-        deleted_at=at if state.is_deleted else None,
+        deleted_at=(state.deleted_at or at) if state.is_deleted else None,
     )

@@ -89,10 +89,10 @@ UserEvent = UserProvisioned | AttributesChanged | RoleAssigned | Deactivated | R
 
 
 class TenantRegistered(Event, frozen=True, tag=True):
-    """A customer organisation was registered."""
+    """A customer organisation was registered, with these settings: all are written, whatever is usual one day."""
 
     name: str
-    settings: Settings = Settings()
+    settings: Settings
 
 
 class SettingsChanged(Event, frozen=True, tag=True):

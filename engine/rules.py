@@ -13,7 +13,8 @@ from engine.settings import Settings
 NO_ROLE = {"", "user", "default access", "msiam_access"}
 
 _NAMES = ("displayName", "name.")
-_PUNCTUATION = set("'’‘-.,()·・/_") | {"\u200c", "\u200d"}  # the last two join letters in Indic scripts and Persian  # noqa: RUF001
+_PUNCTUATION = set("'’‘-.,()（）·・׳״/_")  # noqa: RUF001  as names have them
+_PUNCTUATION |= {"\u200c", "\u200d"}  # these join letters in Indic scripts and Persian
 _LETTERS = {"L", "M", "N"}  # letters, marks and digits of any script
 _SEPARATORS = {"Zs", "Pd"}  # spaces and dashes
 

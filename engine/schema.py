@@ -112,7 +112,9 @@ _ADDRESSES = Attribute(
 )
 
 ACTIVE = Attribute("active", "Whether the person may use the product. An active user holds a seat.", "boolean")
-ROLE = Attribute("role", "The person's role in the product, one of the tenant's roles (owner, admin, member).")
+ROLE = Attribute(
+    "role", "The person's role in the product, one of the tenant's (owner, admin, member).", longest=_MATCHED
+)
 MICROSOFT_ID = Attribute(
     "microsoftId", "The object id of the person in Microsoft Entra ID.", uniqueness="server", longest=_MATCHED
 )

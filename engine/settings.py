@@ -6,6 +6,9 @@ from msgspec import Meta, Struct
 
 from engine.refusals import InvalidValue
 
+MOST_ROLES = 100
+LONGEST = 100  # characters of a role's value or display name
+
 
 class Role(Struct, frozen=True):
     """A role of the product: its value, as the app knows it, and its display name, as the directory may send it."""
@@ -25,9 +28,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     roles: tuple[Role, ...] = (Role("owner", "Owner"), Role("admin", "Admin"), Role("member", "Member"))
 
     def __post_init__(self) -> None:
-        names = [name.lower() for role in self.roles for name in {role.value.lower(), role.display.lower()}]
-        if not self.roles or "" in names or len(names) != len(set(names)):
-            raise InvalidValue("A tenant has at least one role; their values and display names must all differ.")
+        names = [name for role in self.roles for name in {role.value.lower(), role.display.lower()}]
+        if not 1 <= len(self.roles) <= MOST_ROLES or len(names) != len(set(names)):
+            raise InvalidValue(f"A tenant has 1 to {MOST_ROLES} roles; their values and display names must all differ.")
+        if not all(name.isprintable() and name == name.strip() and 1 <= len(name) <= LONGEST for name in names):
+            raise InvalidValue(f"The value and the display name of a role have 1 to {LONGEST} printable characters.")
 
     @property
     def default_role(self) -> str:

@@ -108,7 +108,7 @@ def _registered(command: RegisterTenant, tenant: Tenant | None) -> TenantRegiste
     name = command.name.strip()
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise InvalidValue(f"A tenant's name has 1 to {LONGEST_NAME} printable characters.")
-    return TenantRegistered(name=name)
+    return TenantRegistered(name=name, settings=Settings())
 
 
 def _settings_changed(settings: Settings, values: dict[str, Any]) -> list[TenantEvent]:

@@ -175,9 +175,14 @@ def _attributes_changed(
         changes=changed,
         overwrote=_overwritten(user, [key for key in changed if key != "role"], terms),
         confirmed=_overwritten(user, [key for key in sent if sent[key] == present.get(key)], terms),
-        prefixes=tuple(urn for urn in values.prefixes if urn not in user.prefixes),
+        prefixes=_new_prefixes(user, values, terms),
     )
     return event if event != AttributesChanged() else None
+
+
+def _new_prefixes(user: User, values: Values, terms: Terms) -> tuple[str, ...]:
+    """Only the directory reads its names again; a local edit may use any."""
+    return tuple(urn for urn in values.prefixes if urn not in user.prefixes and terms.source == "directory")
 
 
 def _overwritten(user: User, keys: Iterable[str], terms: Terms) -> dict[str, int]:
@@ -211,7 +216,13 @@ def evolve(user: User | None, recorded: Recorded[UserEvent]) -> User:
 
 def _evolved(user: User, event: UserEvent, origin: Origin, at: datetime | None) -> User:
     attributes, origins = dict(user.attributes), dict(user.origins)
-    active, role, prefixes, is_deleted, deleted_at = user.active, user.role, user.prefixes, user.is_deleted, None
+    active, role, prefixes, is_deleted, deleted_at = (
+        user.active,
+        user.role,
+        user.prefixes,
+        user.is_deleted,
+        user.deleted_at,
+    )
     match event:
         case AttributesChanged():
             for key, change in event.changes.items():

@@ -10,6 +10,8 @@ from engine.schema import Attribute
 Quirks = list[str]
 """Each tolerance that was applied to one request, for the log: "active: the string 'True' for a boolean"."""
 
+LONGEST_TEXT = 4_000  # characters
+LONGEST_CONTENT = 100_000  # characters; a certificate, or a picture within its address
 MOST_ELEMENTS = 100  # of one multi-valued attribute
 _NAMES = {str: "a string", bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "an object"}
 
@@ -43,8 +45,9 @@ def typed(attribute: Attribute, value: object, where: str, quirks: Quirks) -> An
 def _text(attribute: Attribute, value: object, where: str) -> str:
     if not isinstance(value, str):
         raise InvalidValue(f"{where} takes a string, not {kind(value)}.")
-    if attribute.longest and len(value) > attribute.longest:
-        raise InvalidValue(f"{where} is {len(value)} characters long; {attribute.longest} are allowed.")
+    longest = attribute.longest or (LONGEST_CONTENT if attribute.type in {"binary", "reference"} else LONGEST_TEXT)
+    if len(value) > longest:
+        raise InvalidValue(f"{where} is {len(value)} characters long; {longest} are allowed.")
     return value
 
 

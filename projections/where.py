@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from engine.filters import And, Compare, Filter, Not, Nothing, Or, Present, Some, Value
-from engine.schema import ENTERPRISE, Attribute, Target
+from engine.schema import CORE, ENTERPRISE, ROLLBOOK, Attribute, Target
 
 FIRST_PARAMETER = 4  # behind the tenant, the offset and the limit
 
@@ -44,6 +44,17 @@ _OTHER_COLUMNS = {
     "meta.lastModified": "date_trunc('milliseconds', modified_at)",
 }
 
+# The URNs in a resource's `schemas`.
+_DECLARED = f"""
+    SELECT '{CORE}' AS urn
+    UNION ALL
+    SELECT '{ENTERPRISE}'
+    WHERE EXISTS (SELECT FROM jsonb_object_keys(attributes) AS key WHERE starts_with(key, '{ENTERPRISE}:'))
+    UNION ALL
+    SELECT '{ROLLBOOK}'
+    WHERE '{ROLLBOOK}' = ANY (prefixes)
+"""  # noqa: S608  constants
+
 _IN_ORDER = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
@@ -76,6 +87,10 @@ class _Compiler:
                 return self.some(target, inner)
             case Nothing():
                 return "false"
+            case Present(Target(key="schemas")):
+                return "true"
+            case Compare(Target(key="schemas")):
+                return f"EXISTS (SELECT FROM ({_DECLARED}) AS declared WHERE {self.comparison(filter_, element)})"
             case Present(target):
                 return f"{self.operand(target, element)} IS NOT NULL"
             case Compare():
@@ -102,6 +117,8 @@ class _Compiler:
         if column_ := _OTHER_COLUMNS.get(target.leaf):
             return column_
         attribute = target.sub or target.attribute
+        if attribute.name == "schemas":
+            return "urn"
         if attribute.type == "complex":
             subs = ", ".join(f"'{target.key}.{sub.name}'" for sub in attribute.sub_attributes)
             return f"nullif(attributes ?| ARRAY[{subs}], false)"

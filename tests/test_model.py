@@ -102,16 +102,17 @@ class Model:
             for key, value in values.items()
             if key != "active" and value != person.attributes.get(key) and (key != "role" or role == person.role)
         }
-        same = [key for key in values if key not in changes and values[key] == person.value(key) is not None]
+        same = [key for key in values if values[key] == person.value(key)]
+        changed = [key for key in changes if key != "role"]
         is_directory = source == "directory"
         event = {
             "changes": changes,
-            "overwrote": person.local_edits(changes) if is_directory else {},
+            "overwrote": person.local_edits(changed) if is_directory else {},
             "confirmed": person.local_edits(same) if is_directory else {},
             "prefixes": [each for each in prefixes if each not in person.prefixes],
         }
         if any(event.values()):
-            self._append(person, "AttributesChanged", event, [*changes, *event["confirmed"]], source)
+            self._append(person, "AttributesChanged", event, [*changed, *event["confirmed"]], source)
             person.attributes |= {key: change["to"] for key, change in changes.items()}
             person.attributes = {key: value for key, value in person.attributes.items() if value is not None}
             person.prefixes += tuple(event["prefixes"])
@@ -230,7 +231,7 @@ class Traffic(RuleBasedStateMachine):
     def put(self, data: st.DataObject, values: Json) -> None:
         person = data.draw(st.sampled_from(self.model.people))
         response = self.request("PUT", f"/scim/v2/Users/{person.id}", values)
-        left_out = dict.fromkeys(key for key in person.attributes if key != "role")
+        left_out = dict.fromkeys({*person.attributes, *person.origins} - {"active", "role"})
         self.check(person, response, self.model.write(person, {**left_out, **values}, "directory"))
 
     @precondition(lambda self: self.model.people)

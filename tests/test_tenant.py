@@ -31,7 +31,7 @@ from engine.tenant import (
     tenant_id_of,
 )
 
-CONTOSO = TenantRegistered(name="contoso")
+CONTOSO = TenantRegistered(name="contoso", settings=Settings())
 TOKEN_ID = UUID(int=5)
 EXPIRY = datetime(2027, 11, 23, tzinfo=UTC)
 ISSUED = TokenIssued(token_id=TOKEN_ID, name="Entra", scopes=("scim",), digest="00ff", expires_at=EXPIRY)

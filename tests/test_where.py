@@ -1,11 +1,12 @@
 """Filters against real rows: what SQL finds is what the filter says, whatever stands in the values."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from urllib.parse import urlencode
+from uuid import uuid4
 
 import asyncpg
 import msgspec
@@ -14,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import filters
-from engine.schema import ENTERPRISE
+from engine.schema import CORE, ENTERPRISE, ROLLBOOK
 from engine.user import User
 from projections.users import Users, row_of
+from tests.conftest import Directory
 
 CREATED = datetime(2026, 11, 23, 9, 0, 0, 123_456, tzinfo=UTC)
 
@@ -88,7 +90,9 @@ BOB = person(
     emails=[email("bob@home.example", "home"), email("bob@work.example", "WORK", primary=False)],
     phoneNumbers=[{"value": "+41 1"}],
 )
-EVE = person("eve", days=2, title="manager", name__formatted="Eve", emails=[email("eve@1.example"), email("eve@2.example")])
+EVE = person(
+    "eve", days=2, title="manager", name__formatted="Eve", emails=[email("eve@1.example"), email("eve@2.example")]
+)
 ZOE = person("zoë", days=3, displayName="Zoë")
 A, B, E, Z = (user.attributes["userName"] for user in (ANN, BOB, EVE, ZOE))
 
@@ -225,7 +229,27 @@ async def test_deleted_people_and_those_of_other_tenants_are_never_found(
         assert await people.find(text) == ([A] if "id eq" not in text else [])
 
 
-ODD = ["%", "_", "a%", "a_", "\\", "\\\\", "'", "''", '"', "$1", "{0}", "{condition}", "%s", "'; drop table x; --", "ab", "*", "?", "/*", "é"]
+ODD = [
+    "%",
+    "_",
+    "a%",
+    "a_",
+    "\\",
+    "\\\\",
+    "'",
+    "''",
+    '"',
+    "$1",
+    "{0}",
+    "{condition}",
+    "%s",
+    "'; drop table x; --",
+    "ab",
+    "*",
+    "?",
+    "/*",
+    "é",
+]
 
 
 async def test_nothing_in_a_value_has_a_meaning_of_its_own(people: People) -> None:
@@ -313,7 +337,9 @@ def on_a_string(draw: st.DrawFn) -> Term:
 def on_presence(draw: st.DrawFn) -> Term:
     name = draw(st.sampled_from(sorted(NAMES)))
     key = NAMES[name]
-    text, expected = draw(st.sampled_from([(f"{name} pr", True), (f"{name} ne null", True), (f"{name} eq null", False)]))
+    text, expected = draw(
+        st.sampled_from([(f"{name} pr", True), (f"{name} ne null", True), (f"{name} eq null", False)])
+    )
     return Term(text, lambda user: (key in user.attributes) == expected)
 
 
@@ -357,7 +383,9 @@ def inner(key: str) -> st.SearchStrategy[Inner]:
         lambda inners: st.one_of(
             st.builds(lambda one: Inner(f"not ({one.text})", lambda element: not one.holds(element)), inners),
             st.builds(
-                lambda one, two: Inner(f"({one.text} and {two.text})", lambda each: one.holds(each) and two.holds(each)),
+                lambda one, two: Inner(
+                    f"({one.text} and {two.text})", lambda each: one.holds(each) and two.holds(each)
+                ),
                 inners,
                 inners,
             ),
@@ -468,3 +496,17 @@ async def test_sql_finds_what_the_obvious_evaluator_finds(
     for term in terms:
         expected = sorted(user.attributes["userName"] for user in documents if term.holds(user))
         assert await people.find(term.text) == expected, term.text
+
+
+async def test_a_resource_is_found_by_the_schemas_that_it_declares(directory: Directory) -> None:
+    ann = await directory.create("ann", **{ENTERPRISE: {"department": "Retail"}})
+    bob = await directory.create("bob", **{ROLLBOOK: {"role": "admin"}})
+
+    async def found(text: str) -> list[str]:
+        response = await directory.request("GET", "/scim/v2/Users?" + urlencode({"filter": text}))
+        return [each["id"] for each in response.json()["Resources"]]
+
+    assert await found(f'schemas eq "{CORE}"') == [ann, bob]
+    assert await found(f'schemas eq "{ENTERPRISE.upper()}"') == [ann]
+    assert await found(f'schemas eq "{ROLLBOOK}" or userName eq "ann"') == [ann, bob]
+    assert await found('not (schemas co "enterprise")') == [bob]
