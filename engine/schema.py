@@ -119,6 +119,9 @@ MICROSOFT_ID = Attribute(
     "microsoftId", "The object id of the person in Microsoft Entra ID.", uniqueness="server", longest=_MATCHED
 )
 
+# An attribute of every resource and of no schema (RFC 7643 §3.1); Microsoft's readers look for it among the user's.
+EXTERNAL_ID = Attribute("externalId", "The id of the resource in the directory.", case_exact=True, longest=_MATCHED)
+
 USER = Schema(
     CORE,
     "User",
@@ -164,13 +167,11 @@ USER = Schema(
             "Certificates.",
             Attribute("value", "The certificate, DER in base64.", "binary", case_exact=True),
         ),
+        EXTERNAL_ID,
         MICROSOFT_ID,
         ROLE,
     ),
 )
-
-# RFC 7643 §3.1: an attribute of every resource, part of no schema.
-EXTERNAL_ID = Attribute("externalId", "The id of the resource in the directory.", case_exact=True, longest=_MATCHED)
 
 ENTERPRISE_USER = Schema(
     ENTERPRISE,
@@ -218,7 +219,7 @@ META = Attribute(
 )
 ID = Attribute("id", "The id of the resource.", case_exact=True, mutability="readOnly", returned="always")
 SCHEMAS_ATTRIBUTE = Attribute("schemas", "The URNs of the schemas.", multi_valued=True, mutability="readOnly")
-_BESIDE_THE_SCHEMAS = (EXTERNAL_ID, META, ID, SCHEMAS_ATTRIBUTE)
+_BESIDE_THE_SCHEMAS = (META, ID, SCHEMAS_ATTRIBUTE)
 
 
 def _targets() -> Iterator[tuple[str, Target]]:

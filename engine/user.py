@@ -1,5 +1,6 @@
 """What may happen to one user: pure functions from a command and a state to events, and from events to the state."""
 
+import contextlib
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, assert_never
@@ -18,7 +19,7 @@ from engine.events import (
     UserEvent,
     UserProvisioned,
 )
-from engine.refusals import Conflict, InvalidValue, NotFound, PreconditionFailed
+from engine.refusals import Conflict, InvalidValue, NoTarget, NotFound, PreconditionFailed
 from engine.resource import Values
 from engine.settings import Settings
 from engine.streams import Recorded, Source
@@ -94,6 +95,9 @@ def decide(command: UserCommand, user: User | None, terms: Terms) -> list[UserEv
         if user is not None:
             raise Conflict("This user exists already.")
         return [provisioned(command.values, terms.settings)]
+    if user is None or (user.is_deleted and terms.source == "directory"):
+        check(command, terms.settings)  # what is wrong in itself is said first, 400 before 404
+        raise NotFound("No such user.")
     user = existing(user, terms)
     match command:
         case ReplaceUser(values):
@@ -106,9 +110,27 @@ def decide(command: UserCommand, user: User | None, terms: Terms) -> list[UserEv
             assert_never(command)
 
 
-def existing(user: User | None, terms: Terms) -> User:
-    if user is None or (user.is_deleted and terms.source == "directory"):
-        raise NotFound("No such user.")
+def check(command: UserCommand, settings: Settings) -> None:
+    """Raises InvalidValue if the command's values would be refused whomever they are for."""
+    match command:
+        case PatchUser(operations):
+            with contextlib.suppress(NoTarget):  # there is nobody who could have the target
+                check_values(patch.apply(operations, {}), settings)
+        case ProvisionUser(values) | ReplaceUser(values):
+            check_values(values, settings)
+        case DeleteUser():
+            pass
+        case _:
+            assert_never(command)
+
+
+def check_values(values: Values, settings: Settings) -> None:
+    for key, value in values.leaves.items():
+        rules.check(key, value, None, settings)
+    rules.role_of(values.leaves.get("role"), settings)
+
+
+def existing(user: User, terms: Terms) -> User:
     if terms.versions is not None and user.version not in terms.versions:
         raise PreconditionFailed
     if user.is_deleted:
@@ -120,8 +142,7 @@ def provisioned(values: Values, settings: Settings) -> UserProvisioned:
     attributes = {key: value for key, value in values.leaves.items() if value is not None and key != "active"}
     if not attributes.get("userName"):
         raise InvalidValue("userName is required.")
-    for key, value in attributes.items():
-        rules.check(key, value, None, settings)
+    check_values(values, settings)
     return UserProvisioned(
         attributes=attributes,
         active=values.leaves.get("active") is not False,
