@@ -54,6 +54,8 @@ SCIM = "/scim/v2"
 ROUTES = [
     address("/healthz", GET=health.healthz),
     address("/readyz", GET=health.readyz),
+    address(f"{SCIM}/.search", POST=_not_offered),
+    address(f"{SCIM}/{{resource}}/.search", POST=_not_offered),
     address(f"{SCIM}/Users", GET=scim_users.search, POST=scim_users.create),
     address(
         f"{SCIM}/Users/{{id}}",
@@ -77,8 +79,6 @@ ROUTES = [
     address(f"{SCIM}/ResourceTypes/{{id}}", GET=scim_discovery.resource_type),
     address(f"{SCIM}/Bulk", POST=_not_offered),
     address(f"{SCIM}/Me", GET=_not_offered, PUT=_not_offered, PATCH=_not_offered, DELETE=_not_offered),
-    address(f"{SCIM}/.search", POST=_not_offered),
-    address(f"{SCIM}/{{resource}}/.search", POST=_not_offered),
     address("/v1/users", GET=v1.list_users),
     address("/v1/users/{id}", GET=v1.read_user, PATCH=v1.edit_user),
     address("/v1/users/{id}/history", GET=v1.read_history),

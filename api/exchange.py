@@ -78,7 +78,7 @@ def usual_path(path: str) -> str:
 def _answer(error: Exception, call: Call, path: str) -> Response:
     call.fault = type(error).__name__
     if isinstance(error, _UNREACHABLE):
-        return wire.refused(Busy("The database cannot be reached now; try again in a moment."), path)
+        return wire.refused(Busy("The database does not answer now; try again in a moment."), path)
     # Neither the message nor the values: both may hold personal data. The places are what we need.
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]

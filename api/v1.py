@@ -56,6 +56,8 @@ async def edit_user(request: Request) -> Response:
     _check_names(members)
     # Merging is what SCIM's replace without a path does: members that are not named stay, null takes away.
     operations = patch.read({"Operations": [{"op": "replace", "value": members}]}, call.quirks)
+    if unknown := [quirk for quirk in call.quirks if "unknown" in quirk]:
+        raise InvalidValue(f"Nothing was edited. {unknown[0]}.")
     terms = Terms(call.admitted.settings, "local", scim_users.if_match(request))
     user = await services.engine.carry_out(PatchUser(operations), _user_id(call), call.cause, terms)
     return _person(user)

@@ -1,7 +1,7 @@
 """What may happen to a tenant: its settings, its tokens, and the requests that were refused it."""
 
 from datetime import datetime
-from typing import Any, assert_never
+from typing import Any, assert_never, get_args, get_type_hints
 from uuid import UUID, uuid5
 
 import msgspec
@@ -118,9 +118,16 @@ def _settings_changed(settings: Settings, values: dict[str, Any]) -> list[Tenant
     try:
         after = msgspec.to_builtins(msgspec.convert({**before, **values}, Settings))
     except msgspec.ValidationError as error:
-        raise InvalidValue(f"This is no value for a setting: {error}.") from None
+        raise InvalidValue(f"This is no value for a setting: {error}. {_choices(values)}") from None
     changes = {name: Change(before[name], after[name]) for name in before if before[name] != after[name]}
     return [SettingsChanged(changes=changes)] if changes else []
+
+
+def _choices(values: dict[str, Any]) -> str:
+    """What the settings take, of which one of the values was none."""
+    types = get_type_hints(Settings)
+    taken = {name: get_args(types[name]) for name in values}
+    return "; ".join(f"{name} takes {' or '.join(each)}" for name, each in taken.items() if str in map(type, each))
 
 
 def _issued(command: IssueToken) -> TokenIssued:

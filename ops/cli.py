@@ -21,6 +21,7 @@ from engine.tenant import ChangeSettings, RegisterTenant, RevokeToken
 from ops import administration, bench, demo, replay
 from ops import serve as service
 from ops.database import open_database
+from ops.serve import DATA
 from ops.tables import show_table
 from ops.trouble import Trouble
 
@@ -46,8 +47,6 @@ Data = Annotated[
     ),
 ]
 TenantName = Annotated[str, typer.Option("--tenant", metavar="NAME", help="The tenant's name.")]
-DATA = Path(".rollbook")
-
 T = TypeVar("T")
 
 _LIFE = re.compile(r"([1-9]\d{0,5})([smhdw])")
@@ -55,14 +54,14 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 _LONGEST_LIFE = timedelta(days=3650)
 
 
-def with_services(data: Path, work: Callable[[Services], Awaitable[T]]) -> T:
+def with_services(data: Path, work: Callable[[Services], Awaitable[T]], *, create: bool = False) -> T:
     """Do some work with the store, beside a running service or without one."""
 
     async def run(service_url: str) -> T:
         async with open_services(service_url, connections=2) as services:
             return await work(services)
 
-    with open_database(data) as database:
+    with open_database(data, create=create) as database:
         return asyncio.run(run(database.service_url))
 
 
@@ -85,7 +84,7 @@ def create_tenant(name: Annotated[str, typer.Argument(help="A name for it, uniqu
         tenant_id = await administration.tenant_id_of(services, name)
         return (await services.engine.administer(RegisterTenant(name), administration.cause(tenant_id))).name
 
-    created = with_services(data, work)
+    created = with_services(data, work, create=True)
     typer.echo(f"Created the tenant {created}. Next: rollbook token issue --tenant {created!r} --name NAME")
 
 

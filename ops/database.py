@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
@@ -39,9 +39,10 @@ class Database:
 
 
 @contextmanager
-def open_database(data: Path) -> Iterator[Database]:
+def open_database(data: Path, *, create: bool = False) -> Iterator[Database]:
     """The database, reachable, with a store of this version in it.
 
+    An embedded one is made only on request: a mistyped folder shall not become an empty store.
     Raises Trouble if it cannot be reached, is too old, or its store was made by a newer Rollbook.
     """
     if owner_url := os.environ.get(OWNER_URL):
@@ -49,6 +50,10 @@ def open_database(data: Path) -> Iterator[Database]:
         asyncio.run(prepare(database))
         yield database
         return
+    if not create and not (data / "postgres").exists():
+        raise Trouble(
+            f"There is no store in {data}. Name the folder of yours with --data, or start one: rollbook serve"
+        )
     with EmbeddedPostgres(data) as postgres:
         database = Database(postgres.url(), postgres.url(SERVICE_ROLE), postgres)
         asyncio.run(prepare(database))
@@ -62,12 +67,15 @@ def service_url(owner_url: str) -> str:
     _, _, hosts = parts.netloc.rpartition("@")
     password = derived_password(owner_url)
     login = f"{SERVICE_ROLE}:{quote(password)}" if password else SERVICE_ROLE
-    return urlunsplit(parts._replace(netloc=f"{login}@{hosts}"))
+    query = urlencode([each for each in parse_qsl(parts.query) if each[0] not in {"user", "password"}])
+    return urlunsplit(parts._replace(netloc=f"{login}@{hosts}", query=query))
 
 
 def derived_password(owner_url: str) -> str | None:
     """None if the owner logs in without a password; the service's role then does, too."""
-    owner = unquote(urlsplit(owner_url).password or "") or os.environ.get("PGPASSWORD", "")
+    parts = urlsplit(owner_url)
+    named = unquote(parts.password or "") or dict(parse_qsl(parts.query)).get("password")
+    owner = named or os.environ.get("PGPASSWORD", "")
     if not owner:
         return None
     return base64.urlsafe_b64encode(hmac.digest(owner.encode(), SERVICE_ROLE.encode(), hashlib.sha256)).decode()
@@ -85,8 +93,8 @@ async def prepare(database: Database) -> None:
         raise Trouble(str(error)) from None
     except asyncpg.InsufficientPrivilegeError as error:
         raise Trouble(
-            f"The role in {OWNER_URL} cannot create the store ({error}). Use one that may create roles and schemas in "
-            f"this database, at least once."
+            f"The role in {OWNER_URL} cannot create the store ({_first_line(error)}). Use one that may create roles "
+            f"and schemas in this database, at least once."
         ) from None
     finally:
         await connection.close()

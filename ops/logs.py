@@ -1,5 +1,6 @@
 """structlog, as JSON on standard error: one line an event, times in UTC."""
 
+import logging
 import sys
 from typing import NoReturn
 
@@ -17,6 +18,14 @@ def configure() -> None:
         logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[_AsJson()], level=logging.WARNING)
+
+
+class _AsJson(logging.Handler):
+    """What libraries say, on one line of JSON like everything else; without their tracebacks, which hold values."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger("rollbook").log(record.levelno, "library", logger=record.name, message=record.getMessage())
 
 
 def silence() -> None:

@@ -5,6 +5,7 @@ import json
 import time
 from uuid import UUID
 
+import asyncpg
 import typer
 
 from ops.progress import progress
@@ -20,6 +21,11 @@ def run(owner_url: str, tenant_id: UUID | None, *, check: bool) -> int:
             summary = asyncio.run(rebuild(owner_url, tenant_id=tenant_id, swap=not check, progress=report))
         except AlreadyRunningError as error:
             raise Trouble(str(error)) from None
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise Trouble(
+                f"The role in ROLLBOOK_DATABASE_URL cannot replay ({str(error).splitlines()[0]}). It must be able to "
+                f"create schemas in this database and to act as rollbook_owner."
+            ) from None
     for difference in summary.differences:
         typer.echo(text_of(difference))
     typer.echo(_summary_text(summary, time.monotonic() - started))

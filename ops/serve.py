@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import shlex
 import signal
 import socket
 import threading
@@ -23,6 +24,7 @@ from ops.database import Database, open_database
 from ops.postgres import EmbeddedPostgres
 from ops.trouble import Trouble
 
+DATA = Path(".rollbook")
 DEFAULT_TENANT = "default"
 FIRST_TOKEN = "First token"  # noqa: S105  its name
 FIRST_TOKEN_LIFE = timedelta(days=365)
@@ -39,11 +41,11 @@ def serve(host: str, port: int, workers: int, data: Path) -> None:
     logs.configure()
     listening = listen(host, port)
     _end_by_signal_is_no_failure()
-    with listening, open_database(data) as database:
+    with listening, open_database(data, create=True) as database:
         os.environ[_URL] = database.service_url
         os.environ[_CONNECTIONS] = str(max(2, min(CONNECTIONS, MOST_CONNECTIONS // workers)))
         stop_watching = watch(database.embedded)
-        say_hello(database, os.environ.get(_PUBLIC_URL) or own_url(listening))
+        say_hello(database, (os.environ.get(_PUBLIC_URL) or own_url(listening)).rstrip("/"), data)
         try:
             run(listening, workers)
         finally:
@@ -116,29 +118,32 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch_parent, daemon=True).start()
 
 
-def say_hello(database: Database, url: str) -> None:
+def say_hello(database: Database, url: str, data: Path) -> None:
     """What the admin needs, on standard output; the token on the very first start only."""
-    token, expires_at = asyncio.run(first_token(database))
+    tenant, token, expires_at = asyncio.run(first_token(database))
     lines = [f"Tenant URL     {url}/scim/v2"]
     if token:
         lines += [f"Secret token   {token}", f"               valid until {expires_at:%Y-%m-%d}; it is shown this once"]
     else:
         lines += ["Secret token   shown at the first start; for another one:"]
-        lines += [f"               rollbook token issue --tenant {DEFAULT_TENANT} --name NAME"]
+        place = [] if database.embedded is None or data == DATA else ["--data", str(data)]
+        lines += [
+            "               " + shlex.join(["rollbook", "token", "issue", "--tenant", tenant, "--name", "NAME", *place])
+        ]
     lines += [f"Health         {url}/readyz"]
     print("\n".join(["", *lines, ""]), flush=True)  # noqa: T201  for the person at the terminal
 
 
-async def first_token(database: Database) -> tuple[str | None, datetime]:
-    """In an empty store, the tenant `default` with a token; otherwise nothing."""
+async def first_token(database: Database) -> tuple[str, str | None, datetime]:
+    """A tenant's name; with a token and its expiry in an empty store, which gets the tenant `default`."""
     expires_at = datetime.now(UTC) + FIRST_TOKEN_LIFE
     async with open_services(database.service_url, connections=2) as services:
-        if await services.tenants.list():
-            return None, expires_at
+        if tenants := await services.tenants.list():
+            return tenants[0].name, None, expires_at
         tenant_id = await administration.tenant_id_of(services, DEFAULT_TENANT)
         await services.engine.administer(RegisterTenant(DEFAULT_TENANT), administration.cause(tenant_id))
         token = await administration.issue_token(services, tenant_id, FIRST_TOKEN, ("scim",), expires_at)
-        return token, expires_at
+        return DEFAULT_TENANT, token, expires_at
 
 
 def watch(postgres: EmbeddedPostgres | None) -> threading.Event:
