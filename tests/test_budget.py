@@ -84,6 +84,8 @@ class Conversation:
                 self._execute(self._bound)
             case b"Q":  # Query
                 self._execute(content.rstrip(b"\0").decode())
+            case _:
+                pass
         self._proxy.round_trips += kind in {b"S", b"Q"}  # Sync and Query are what is answered
         return True
 

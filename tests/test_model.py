@@ -81,7 +81,8 @@ class Model:
         active, role = values.get("active", True), values.get("role", "member")
         origins = dict.fromkeys([*attributes, "active", "role"], ("directory", 1))
         self.people.append(Person(user_id, dict(attributes), active, role, origins))
-        self.log.append((user_id, {"type": "UserProvisioned", "attributes": attributes, "active": active, "role": role}))
+        event = {"type": "UserProvisioned", "attributes": attributes, "active": active, "role": role}
+        self.log.append((user_id, event))
 
     def write(self, person: Person, values: Json, source: str, prefixes: tuple[str, ...] = ()) -> int:
         if person.is_deleted:
@@ -105,7 +106,7 @@ class Model:
         same = [key for key in values if values[key] == person.value(key)]
         changed = [key for key in changes if key != "role"]
         is_directory = source == "directory"
-        event = {
+        event: Json = {
             "changes": changes,
             "overwrote": person.local_edits(changed) if is_directory else {},
             "confirmed": person.local_edits(same) if is_directory else {},
@@ -221,9 +222,7 @@ class Traffic(RuleBasedStateMachine):
         person = data.draw(st.sampled_from(self.model.people))
         named = {f"{CORE}:{key}" if key in {"active", "role", "microsoftId"} else key: values[key] for key in values}
         prefixes = (CORE,) if any(key.startswith(CORE) for key in named) else ()
-        response = self.request(
-            "PATCH", f"/scim/v2/Users/{person.id}", {"Operations": [{"op": "add", "value": named}]}
-        )
+        response = self.request("PATCH", f"/scim/v2/Users/{person.id}", {"Operations": [{"op": "add", "value": named}]})
         self.check(person, response, self.model.write(person, values, "directory", prefixes))
 
     @precondition(lambda self: self.model.people)
@@ -266,9 +265,7 @@ class Traffic(RuleBasedStateMachine):
         self.rebuild(None if is_whole else self.directory.tenant_id, swap=True)
 
     def rebuild(self, tenant_id: UUID | None, *, swap: bool) -> None:
-        summary = self.run(
-            rebuild(self.database.owner_url, tenant_id=tenant_id, swap=swap, progress=lambda *_: None)
-        )
+        summary = self.run(rebuild(self.database.owner_url, tenant_id=tenant_id, swap=swap, progress=lambda *_: None))
         assert summary.differences == []
 
     def teardown(self) -> None:
@@ -309,7 +306,7 @@ class Traffic(RuleBasedStateMachine):
 
     def _check_seats(self) -> None:
         seats = self.request("GET", "/v1/seats").json()
-        by_role = {role: 0 for role in seats["by_role"]}
+        by_role = dict.fromkeys(seats["by_role"], 0)
         for person in self.model.people:
             by_role[person.role] += person.active
         assert seats["by_role"] == by_role

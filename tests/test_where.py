@@ -23,13 +23,20 @@ from tests.conftest import Directory
 CREATED = datetime(2026, 11, 23, 9, 0, 0, 123_456, tzinfo=UTC)
 
 
-def person(name: str, *, active: bool = True, role: str = "member", days: int = 0, **attributes: Any) -> User:
-    """A user created some days after CREATED; `_` in a name stands for the dot."""
-    leaves = {key.replace("__", "."): value for key, value in attributes.items()}
+def person(
+    name: str,
+    leaves: dict[str, Any] | None = None,
+    *,
+    active: bool = True,
+    role: str = "member",
+    days: int = 0,
+    **attributes: Any,
+) -> User:
+    """A user created some days after CREATED; `leaves` are attributes whose keys are no names in Python."""
     return User(
         id=uuid4(),
         version=1 + days,
-        attributes={"userName": name, **leaves},
+        attributes={"userName": name, **attributes, **(leaves or {})},
         active=active,
         role=role,
         origins={},
@@ -70,16 +77,19 @@ def email(value: str | None, kind: str | None = "work", *, primary: bool | None 
 MANAGER = f"{ENTERPRISE}:manager"
 ANN = person(
     "Ann@Contoso.example",
+    {
+        "name.familyName": "O'Neill",
+        "name.givenName": "Ann",
+        f"{ENTERPRISE}:employeeNumber": "E-1",
+        f"{MANAGER}.value": "Boss-1",
+    },
     title="Engineer",
     externalId="Ext-1",
     microsoftId="ABC-1",
     role="admin",
     profileUrl="https://x.example/Ann",
-    name__familyName="O'Neill",
-    name__givenName="Ann",
     emails=[email("ann@work.example", primary=True), email("ann@home.example", "home")],
     addresses=[{"locality": "Bern", "type": "work"}],
-    **{f"{ENTERPRISE}:employeeNumber": "E-1", f"{MANAGER}.value": "Boss-1"},
 )
 BOB = person(
     "bob",
@@ -91,7 +101,7 @@ BOB = person(
     phoneNumbers=[{"value": "+41 1"}],
 )
 EVE = person(
-    "eve", days=2, title="manager", name__formatted="Eve", emails=[email("eve@1.example"), email("eve@2.example")]
+    "eve", {"name.formatted": "Eve"}, days=2, title="manager", emails=[email("eve@1.example"), email("eve@2.example")]
 )
 ZOE = person("zoë", days=3, displayName="Zoë")
 A, B, E, Z = (user.attributes["userName"] for user in (ANN, BOB, EVE, ZOE))
@@ -449,7 +459,7 @@ TERMS = st.recursive(
 @st.composite
 def elements(draw: st.DrawFn, key: str) -> list[dict[str, Any]]:
     """As values.typed makes them: never empty, at most one of them primary."""
-    found = []
+    found: list[dict[str, Any]] = []
     for _ in range(draw(st.integers(1, 3))):
         values = TEXTS | st.sampled_from(["work", "WORK"])
         element: dict[str, Any] = draw(st.dictionaries(st.sampled_from(LISTS[key]), values, min_size=1))
