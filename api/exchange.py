@@ -23,6 +23,7 @@ _SEGMENTS = {name.lower(): name for name in _NAMES}
 _UNREACHABLE = (
     OSError,  # refused, timed out
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that broke in the middle of an answer
     asyncpg.PostgresConnectionError,
     asyncpg.TooManyConnectionsError,
     asyncpg.CannotConnectNowError,
