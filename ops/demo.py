@@ -33,10 +33,8 @@ SHORT_LIFE = timedelta(hours=1)
 
 
 def run(seed: int = SEED) -> None:
-    console = Console(width=min(Console().width, 110))
-    console.print(
-        "[bold]Rollbook demo[/bold]: a throwaway store, a simulated Microsoft Entra ID, real HTTP between them."
-    )
+    console = Console(highlight=False)
+    console.print("[bold]Rollbook demo[/bold]: a throwaway store, a simulated Microsoft Entra ID, real HTTP.")
     with temporary_postgres() as postgres:
         database = Database(postgres.url(), postgres.url("rollbook_service"), postgres)
         asyncio.run(_story(database, console, Random(seed)))  # noqa: S311  people and probes, no secrets
@@ -118,9 +116,7 @@ async def _provision(console: Console, job: EntraJob) -> None:
     _report(console, "initial cycle", await job.initial_cycle())
     again = await job.incremental_cycle()
     _report(console, "next cycle", again)
-    console.print(
-        f"   Nothing changed in the directory, and it wrote {len(again.writes)} times: it reads what it wrote."
-    )
+    console.print(f"   Nothing changed, and nothing was written again: {len(again.writes)} writes.")
 
 
 async def _edit(console: Console, app: App, person_id: str, person: Person) -> None:
