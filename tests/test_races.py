@@ -22,6 +22,7 @@ from engine.store import Appended, Cause, EventStore, NewEvent
 from engine.user import PatchUser, ProvisionUser, Terms, User
 from ops.database import Database
 from projections.inline import INLINE
+from projections.rebuild import rebuild
 from tests.conftest import Directory, connected, issue, register
 from tests.test_budget import Proxy
 
@@ -352,6 +353,44 @@ async def test_a_writer_that_waits_too_long_fails_whole_and_may_come_again(
     assert waited.status_code >= 500
     assert again.status_code == 201
     assert await owner.fetchval("SELECT count(*) FROM rollbook.events WHERE type = 'UserProvisioned'") == 1
+
+
+async def test_while_connections_are_killed_every_request_is_answered_and_what_was_acknowledged_stands(
+    directory: Directory, database: Database, owner: asyncpg.Connection
+) -> None:
+    made: list[str] = []
+    statuses: Counter[int] = Counter()
+    is_over = asyncio.Event()
+
+    async def write(writer: int) -> None:
+        turn = 0
+        while not is_over.is_set():
+            turn += 1
+            async with asyncio.timeout(10):
+                answer = await directory.request("POST", "/scim/v2/Users", json={"userName": f"{writer}-{turn}"})
+            statuses[answer.status_code] += 1
+            if answer.status_code == 201:
+                made.append(answer.json()["id"])
+            else:
+                await asyncio.sleep(0.01)
+
+    async def kill() -> None:
+        for _ in range(15):
+            await asyncio.sleep(0.03)
+            await owner.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE usename = 'rollbook_service' AND datname = current_database()"
+            )
+        is_over.set()
+
+    await asyncio.gather(kill(), *map(write, range(8)))
+    await directory.create("after")
+
+    assert statuses[201]
+    assert statuses.keys() <= {201, 503}
+    assert set(made) <= {str(row["id"]) for row in await owner.fetch("SELECT id FROM rollbook.users")}
+    summary = await rebuild(database.owner_url, tenant_id=None, swap=False, progress=lambda *_: None)
+    assert summary.differences == []
 
 
 async def test_a_client_that_goes_away_leaves_a_whole_event_or_none(
