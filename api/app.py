@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import NoReturn
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +19,8 @@ from engine.refusals import MethodNotAllowed, NotFound, NotImplementedHere, Refu
 
 Handler = Callable[[Request], Awaitable[Response]]
 
+ANY_METHOD: tuple[str, ...] = ()  # Starlette then asks us, and the answer is ours in every case
+
 
 def address(path: str, **handlers: Handler) -> Route:
     """One address with the handler of each method; HEAD is GET without the body (RFC 9110 §9.3.2)."""
@@ -31,10 +32,10 @@ def address(path: str, **handlers: Handler) -> Route:
         handler = handlers.get(request.method)
         if handler is None:
             allowed = ", ".join(sorted(handlers))
-            raise MethodNotAllowed(f"{request.method} does not work here; {allowed} do.", allow=sorted(handlers))
+            raise MethodNotAllowed(f"{request.method} does not work here. Allowed: {allowed}.", allow=sorted(handlers))
         return await handler(request)
 
-    return Route(path, answer, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+    return Route(path, answer, methods=ANY_METHOD)
 
 
 async def _not_offered(request: Request) -> NoReturn:
@@ -85,16 +86,14 @@ ROUTES = [
     address("/v1/seats", GET=v1.read_seats),
     address("/v1/events", GET=v1.list_events),
     address("/v1/openapi.json", GET=openapi.document),
-    Route("/scim/{path:path}", _unknown_scim_address),
-    Route("/scim", _unknown_scim_address),
+    Route("/scim/{path:path}", _unknown_scim_address, methods=ANY_METHOD),
+    Route("/scim", _unknown_scim_address, methods=ANY_METHOD),
 ]
 
 
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals, in our words."""
-    assert isinstance(error, HTTPException)  # noqa: S101  registered for it alone
-    refusal = NotFound("There is nothing at this address.") if error.status_code == 404 else Refusal(error.detail)
-    return await refusal_record.answer(request, refusal)
+async def _on_unknown_address(request: Request, error: Exception) -> Response:  # noqa: ARG001  registered for it
+    """Starlette's own refusal, in our words."""
+    return await refusal_record.answer(request, NotFound("There is nothing at this address."))
 
 
 async def _on_refusal(request: Request, error: Exception) -> Response:
@@ -120,7 +119,7 @@ def create_app(opening: Callable[[], AbstractAsyncContextManager[Services]]) -> 
     app = Starlette(
         routes=ROUTES,
         middleware=[Middleware(Exchange)],
-        exception_handlers={HTTPException: _on_http_exception, Refusal: _on_refusal},
+        exception_handlers={404: _on_unknown_address, Refusal: _on_refusal},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False

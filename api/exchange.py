@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,6 +16,8 @@ from api.call import KEY, Call
 from engine.refusals import Busy
 
 _log = structlog.get_logger("rollbook")
+
+CLIENT_WENT = 499  # in the log alone: the client went away in the middle of its body, and nobody was answered
 
 # In the spelling of RFC 7644 §3.2; directories and admins write them in any.
 _NAMES = ("Users", "Groups", "Schemas", "ResourceTypes", "ServiceProviderConfig", "Bulk", "Me")
@@ -57,6 +59,8 @@ class Exchange:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = CLIENT_WENT
         except Exception as error:  # noqa: BLE001  whatever it is, the client gets an answer and we a line in the log
             response = _answer(error, call, scope["path"])
             if status == 0:

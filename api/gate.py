@@ -1,6 +1,7 @@
 """Who may come in: bearer tokens (RFC 6750), looked up once in a while and remembered in between."""
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable
@@ -81,13 +82,18 @@ class Gate:
     async def note_uses(self) -> None:
         """Write down when tokens were used last, all since the last time in one go."""
         uses, self._uses = self._uses, {}
-        if uses:
-            await self._tenants.note_uses([(tenant_id, token_id, at) for (tenant_id, token_id), at in uses.items()])
+        try:
+            if uses:
+                await self._tenants.note_uses([(tenant_id, token_id, at) for (tenant_id, token_id), at in uses.items()])
+        except BaseException:
+            self._uses = uses | self._uses
+            raise
 
     async def keep_noting_uses(self, every: float = 30.0) -> None:
         while True:
             await asyncio.sleep(every)
-            await self.note_uses()
+            with contextlib.suppress(Exception):  # the database may be away; they are noted with the next ones
+                await self.note_uses()
 
 
 def _bearer(headers: list[str]) -> str:

@@ -1,11 +1,15 @@
 """Whether the process lives, and whether it can do its work."""
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api import wire
 from api.services import services_of
 from projections import installation
+
+WAIT = 2.0  # seconds; who asks does not wait much longer
 
 
 async def healthz(request: Request) -> Response:  # noqa: ARG001  a handler
@@ -23,7 +27,7 @@ async def readyz(request: Request) -> Response:
 
 async def _not_ready(request: Request) -> str | None:
     try:
-        async with services_of(request).pool.acquire(timeout=2) as connection:
+        async with asyncio.timeout(WAIT), services_of(request).pool.acquire() as connection:
             version = await installation.store_version(connection)
     except Exception:  # noqa: BLE001  for whatever reason
         return "the database cannot be reached"

@@ -6,7 +6,7 @@ from typing import Any
 
 from engine import resource, rules, schema
 from engine.refusals import InvalidValue
-from engine.schema import CORE, ENTERPRISE, ROLLBOOK, Target
+from engine.schema import CORE, ENTERPRISE, ROLLBOOK, Attribute, Target
 from engine.settings import Settings
 from engine.user import User
 
@@ -116,18 +116,24 @@ def _sub(value: Any, picked: Any, name: str) -> Any:
 def _left(found: dict[str, Any], targets: Iterable[Target]) -> dict[str, Any]:
     left = {name: dict(value) if isinstance(value, dict) else value for name, value in found.items()}
     for target in targets:
-        name, branch = target.attribute.name, left
-        if name in {"id", "schemas"}:  # always returned (RFC 7643 §3.1)
+        if target.attribute.name in {"id", "schemas"}:  # always returned (RFC 7643 §3.1)
             continue
         if target.key.startswith(ENTERPRISE):
-            branch = left.get(ENTERPRISE, {})
-        if target.sub is None:
-            branch.pop(name, None)
-        elif isinstance(branch.get(name), list):
-            branch[name] = [{key: each[key] for key in each if key != target.sub.name} for each in branch[name]]
-        else:
-            branch.get(name, {}).pop(target.sub.name, None)
+            branches = [left.get(ENTERPRISE, {})]
+        else:  # what the directory named with a URN stands under that URN too
+            branches = [left, left.get(CORE, {}), left.get(ROLLBOOK, {})]
+        for branch in branches:
+            if kept := _without(branch.pop(target.attribute.name, None), target.sub):
+                branch[target.attribute.name] = kept
     return {name: value for name, value in left.items() if value != {}}
+
+
+def _without(value: Any, sub: Attribute | None) -> Any:
+    if sub is None:
+        return None
+    if isinstance(value, list):
+        return [kept for each in value if (kept := _without(each, sub))]
+    return {name: each for name, each in (value or {}).items() if name != sub.name}
 
 
 def list_response(resources: list[dict[str, Any]], total: int, start: int = 1) -> dict[str, Any]:

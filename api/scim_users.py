@@ -1,5 +1,6 @@
 """`/scim/v2/Users` (RFC 7644 §3): each handler reads the request, has the command carried out, and answers."""
 
+import re
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,11 @@ SCOPE = "scim"
 DEFAULT_COUNT = 100
 MOST_RESULTS = 1000
 _FURTHEST = 2**31  # a startIndex behind it finds nothing, as behind any other end
+_NOBODY = UUID(int=0)
+
+_TAG = re.compile(r'"([^"]*)"|([^\s,"]+)')
+_VERSION = re.compile(r"[1-9][0-9]{0,9}")
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 
 
 async def create(request: Request) -> Response:
@@ -40,7 +46,7 @@ async def read(request: Request) -> Response:
     user = await services.users.get(call.admitted.tenant_id, _user_id(request))
     if user is None or user.is_deleted:
         raise NotFound(f"There is no user {request.path_params['id']} here.")
-    if scim_resource.etag(user) in _tags(request, "if-none-match") or "*" in _tags(request, "if-none-match"):
+    if _tags(request, "if-none-match") & {str(user.version), "*"}:
         return Response(status_code=304, headers={"ETag": scim_resource.etag(user)})
     return _resource(request, call, user, choice)
 
@@ -93,7 +99,8 @@ async def _admitted(request: Request) -> tuple[Services, Call]:
 async def _carried_out(
     request: Request, services: Services, call: Call, command: UserCommand, choice: Choice
 ) -> Response:
-    user = await services.engine.carry_out(command, _user_id(request), call.cause, _terms(request, call))
+    # What is no id is nobody's, and the body is checked before that is said.
+    user = await services.engine.carry_out(command, call.user_id or _NOBODY, call.cause, _terms(request, call))
     _note_role(call, user)
     return _resource(request, call, user, choice)
 
@@ -127,27 +134,27 @@ def _user_id(request: Request) -> UUID:
     return user_id
 
 
-def _tags(request: Request, header: str) -> list[str]:
-    return [tag.strip() for tag in request.headers.get(header, "").split(",") if tag.strip()]
+def _tags(request: Request, header: str) -> set[str]:
+    """The entity tags in all fields of that name (RFC 9110 §8.8.3). Weak or not is all the same to us."""
+    fields = ", ".join(request.headers.getlist(header))
+    return {quoted or bare for quoted, bare in _TAG.findall(fields)}
 
 
 def if_match(request: Request) -> frozenset[int] | None:
-    """The versions that the client would change (RFC 7644 §3.14); None if any will do. Tags are compared weakly."""
+    """The versions that the client would change (RFC 7644 §3.14); None if any will do."""
     tags = _tags(request, "if-match")
-    if not tags or "*" in tags:
+    if tags <= {"*"}:
         return None
-    numbers = [tag.removeprefix("W/").strip('"') for tag in tags]
-    return frozenset(int(number[:10]) for number in numbers if number.isdecimal())
+    return frozenset(int(tag) for tag in tags if _VERSION.fullmatch(tag))
 
 
 def _whole_number(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name, "").strip()
     if not text:
         return default
-    try:
-        return int(text[:30])
-    except ValueError:
-        raise InvalidValue(f"{name} takes a whole number, not '{text[:30]}'.") from None
+    if not _WHOLE_NUMBER.fullmatch(text):
+        raise InvalidValue(f"{name} takes a whole number, not '{text[:30]}'.")
+    return int(text[:30])
 
 
 def base_url(request: Request) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 from datetime import datetime
 from uuid import UUID
 
@@ -29,7 +30,10 @@ async def existing_tenant_id(services: Services, name: str) -> UUID:
     tenant_id = await tenant_id_of(services, name)
     if await services.tenants.get(tenant_id) is None:
         names = ", ".join(each.name for each in await services.tenants.list()) or "none yet"
-        raise Trouble(f"There is no tenant {name}. There are: {names}. Create it with: rollbook tenant create {name}")
+        raise Trouble(
+            f"There is no tenant {name!r}. There are: {names}. Create it with: "
+            f"rollbook tenant create {shlex.quote(name)}"
+        )
     return tenant_id
 
 

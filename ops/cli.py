@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shlex
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -85,7 +86,7 @@ def create_tenant(name: Annotated[str, typer.Argument(help="A name for it, uniqu
         return (await services.engine.administer(RegisterTenant(name), administration.cause(tenant_id))).name
 
     created = with_services(data, work, create=True)
-    typer.echo(f"Created the tenant {created}. Next: rollbook token issue --tenant {created!r} --name NAME")
+    typer.echo(f"Created the tenant {created}. Next: rollbook token issue --tenant {shlex.quote(created)} --name NAME")
 
 
 @tenant_app.command("list")
@@ -240,7 +241,7 @@ def replay_command(
     async def find(services: Services) -> UUID:
         return await administration.existing_tenant_id(services, tenant or "")
 
-    tenant_id = with_services(data, find) if tenant else None
+    tenant_id = None if tenant is None else with_services(data, find)
     with open_database(data) as database:
         raise typer.Exit(replay.run(database.owner_url, tenant_id, check=check))
 
@@ -270,7 +271,7 @@ def main() -> None:
     try:
         app()
     except (Trouble, Refusal) as error:
-        typer.echo(f"rollbook: {error}", err=True)
+        typer.echo(f"rollbook: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

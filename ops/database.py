@@ -27,6 +27,8 @@ SERVICE_URL = "ROLLBOOK_SERVICE_DATABASE_URL"
 SERVICE_ROLE = "rollbook_service"
 
 _UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+_MALFORMED = (ValueError, OverflowError, asyncpg.ClientConfigurationError)  # OverflowError: a port above 65535
+_NO_ADDRESS = f"{OWNER_URL} is no address of a PostgreSQL: postgresql://user:password@host:5432/database"
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,11 @@ def open_database(data: Path, *, create: bool = False) -> Iterator[Database]:
 
 def service_url(owner_url: str) -> str:
     """The same address with the service's role. Its password is made from the owner's, so that each process that knows
-    the one knows the other, and nobody has to be told a second secret."""
-    parts = urlsplit(owner_url)
+    the one knows the other, and nobody has to be told a second secret. Raises Trouble if it is no address."""
+    try:
+        parts = urlsplit(owner_url)
+    except ValueError:
+        raise Trouble(_NO_ADDRESS) from None
     _, _, hosts = parts.netloc.rpartition("@")
     password = derived_password(owner_url)
     login = f"{SERVICE_ROLE}:{quote(password)}" if password else SERVICE_ROLE
@@ -103,10 +108,8 @@ async def prepare(database: Database) -> None:
 async def _connect(url: str) -> asyncpg.Connection:
     try:
         return await asyncpg.connect(url, timeout=10)
-    except (ValueError, asyncpg.ClientConfigurationError):
-        raise Trouble(
-            f"{OWNER_URL} is no address of a PostgreSQL: postgresql://user:password@host:5432/database"
-        ) from None
+    except _MALFORMED:
+        raise Trouble(_NO_ADDRESS) from None
     except _UNREACHABLE as error:
         _unreachable(error)
 
@@ -135,7 +138,7 @@ async def _let_service_in(owner: asyncpg.Connection, database: Database) -> None
 async def _can_log_in(url: str) -> bool:
     try:
         connection = await asyncpg.connect(url, timeout=10)
-    except _UNREACHABLE:
+    except (*_UNREACHABLE, *_MALFORMED):
         return False
     await connection.close()
     return True

@@ -6,9 +6,11 @@ import os
 import shlex
 import signal
 import socket
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import structlog
 import uvicorn
@@ -30,6 +32,7 @@ FIRST_TOKEN = "First token"  # noqa: S105  its name
 FIRST_TOKEN_LIFE = timedelta(days=365)
 
 MOST_CONNECTIONS = 160  # of all workers; the embedded Postgres takes 200
+ENDING = (signal.SIGTERM, signal.SIGINT)
 DRAIN = 6  # seconds for requests that are under way when the end is asked for
 _URL = "ROLLBOOK_WORKER_DATABASE_URL"
 _CONNECTIONS = "ROLLBOOK_WORKER_CONNECTIONS"
@@ -164,6 +167,12 @@ def watch(postgres: EmbeddedPostgres | None) -> threading.Event:
 
 
 def _end_by_signal_is_no_failure() -> None:
-    """uvicorn drains and then raises the signal again, for whoever handled it before: that is us, and all is well."""
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: None)
+    """While it starts, the service ends at once. uvicorn drains, and then raises the signal again, for us to end."""
+
+    def end(*_: object) -> NoReturn:
+        for each in ENDING:  # what is open is closed in peace
+            signal.signal(each, lambda *_: None)
+        sys.exit(0)
+
+    for each in ENDING:
+        signal.signal(each, end)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import msgspec
@@ -349,22 +349,41 @@ async def test_a_long_query_is_not_ended_and_holds_up_nobody_but_the_replay(
 ) -> None:
     monkeypatch.setattr(module, "SWAP_ATTEMPTS", 2)
     monkeypatch.setattr(module, "SWAP_PAUSE", 0.1)
-    before = await live(owner)
 
     async with connected(database.owner_url) as reader, reader.transaction():
         await reader.fetch("SELECT * FROM rollbook.users")
         replaying = asyncio.create_task(replay(database))
-        while not replaying.done():
-            async with asyncio.timeout(5):
-                await company.create(f"user-{asyncio.get_running_loop().time()}", active=False)
-                await company.request("GET", "/scim/v2/Users")
+        await write_until(replaying, company)
         with pytest.raises(TablesInUseError):
             await replaying
         await reader.fetch("SELECT * FROM rollbook.seats")
 
     assert await differences(database) == []
-    assert len((await live(owner))["users"]) > len(before["users"])
-    await replay(database)
+
+
+async def test_a_replay_that_had_to_wait_for_a_query_misses_nothing_of_what_happened_meanwhile(
+    company: Directory, database: Database, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SWAP_PAUSE", 0.05)
+
+    async with connected(database.owner_url) as reader:
+        async with reader.transaction():
+            await reader.fetch("SELECT * FROM rollbook.users")
+            replaying = asyncio.create_task(replay(database))
+            writing = [asyncio.create_task(write_until(replaying, company)) for _ in range(6)]
+            await asyncio.sleep(1)
+            assert not replaying.done()
+        assert (await replaying).swapped
+        await asyncio.gather(*writing)
+
+    assert await differences(database) == []
+
+
+async def write_until(done: asyncio.Task[Any], directory: Directory) -> None:
+    while not done.done():
+        async with asyncio.timeout(5):
+            await directory.create(str(uuid4()), active=False)
+            await directory.request("GET", "/scim/v2/Users")
 
 
 # When it is interrupted.
