@@ -24,8 +24,9 @@ check: $(VENV)/.installed-dev ## Lint, check formatting, types and the import ru
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed ## Measure the service against a bare Starlette server, as ratios
-	@exec $(BIN)/rollbook bench
+bench: $(VENV)/.installed ## Measure the service against a bare Starlette server, and replay against COPY, as ratios
+	@$(BIN)/rollbook bench
+	@exec $(BIN)/rollbook bench replay
 
 lock: $(VENV)/.installed-dev ## Pin the dependencies anew, with hashes, from the ranges in pyproject.toml
 	$(BIN)/python -m pip install -qq uv

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api import health, openapi, refusal_record, scim_discovery, scim_groups, scim_users, v1
+from api import health, openapi, refusal_record, scim_discovery, scim_groups, scim_users, scrape, v1
 from api.exchange import Exchange
 from api.services import Services, services_of
 from engine.refusals import MethodNotAllowed, NotFound, NotImplementedHere, Refusal
@@ -55,6 +55,7 @@ SCIM = "/scim/v2"
 ROUTES = [
     address("/healthz", GET=health.healthz),
     address("/readyz", GET=health.readyz),
+    address("/metrics", GET=scrape.metrics),
     address(f"{SCIM}/.search", POST=_not_offered),
     address(f"{SCIM}/{{resource}}/.search", POST=_not_offered),
     address(f"{SCIM}/Users", GET=scim_users.search, POST=scim_users.create),
@@ -109,10 +110,12 @@ def create_app(opening: Callable[[], AbstractAsyncContextManager[Services]]) -> 
         async with opening() as services:
             app.state.services = services
             noting = asyncio.create_task(services.gate.keep_noting_uses())
+            measuring = asyncio.create_task(services.metrics.keep_measuring(services.pool))
             try:
                 yield
             finally:
                 noting.cancel()
+                measuring.cancel()
                 with contextlib.suppress(Exception):  # the database may be gone; a time of last use is no loss
                     await services.gate.note_uses()
 

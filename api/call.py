@@ -8,6 +8,7 @@ from uuid import UUID
 from starlette.requests import HTTPConnection
 from uuid_utils.compat import uuid7
 
+from engine.refusals import Refusal
 from engine.store import Cause
 from engine.streams import Source
 from engine.values import Quirks
@@ -28,7 +29,7 @@ class Call:
     user_id: UUID | None = None
     subject: dict[str, str] = field(default_factory=dict)
     quirks: Quirks = field(default_factory=list)
-    scim_type: str | None = None
+    refusal: type[Refusal] | None = None
     fault: str | None = None
 
     @property

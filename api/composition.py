@@ -6,17 +6,22 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from api.gate import Gate
+from api.last_calls import LastCalls
+from api.metrics import Metrics
 from api.services import Services
+from api.store_metrics import StoreMetrics
 from engine.engine import Engine
 from engine.group_commit import GroupCommit
 from engine.log import EventLog
 from engine.store import EventStore
+from projections.followers import Followers
 from projections.inline import INLINE
 from projections.seats import Seats
 from projections.tenants import Tenants
 from projections.users import Users
 
 CONNECTIONS = 16  # of one process
+MEASURED_TENANTS = 100
 
 
 async def _leave_as_it_is(connection: asyncpg.Connection) -> None:
@@ -25,20 +30,31 @@ async def _leave_as_it_is(connection: asyncpg.Connection) -> None:
 
 @asynccontextmanager
 async def open_services(
-    database_url: str, public_url: str | None = None, connections: int = CONNECTIONS
+    database_url: str,
+    public_url: str | None = None,
+    connections: int = CONNECTIONS,
+    *,
+    metrics_token: str | None = None,
+    measured_tenants: int = MEASURED_TENANTS,
 ) -> AsyncIterator[Services]:
     """The parts, with a pool of connections as the role `rollbook_service`, which may read and append only."""
+    metrics = Metrics()
     async with asyncpg.create_pool(
         database_url, min_size=1, max_size=connections, command_timeout=30, reset=_leave_as_it_is
     ) as pool:
-        users, tenants = Users(pool), Tenants(pool)
+        users, tenants, followers = Users(pool), Tenants(pool), Followers(pool)
+        gate = Gate(tenants, on_look_up=metrics.token_looked_up)
         yield Services(
             pool=pool,
-            engine=Engine(GroupCommit(EventStore(pool)), users, tenants, INLINE),
+            engine=Engine(GroupCommit(EventStore(pool), metrics), users, tenants, INLINE, metrics),
             users=users,
             tenants=tenants,
             seats=Seats(pool),
             log=EventLog(pool),
-            gate=Gate(tenants),
+            followers=followers,
+            gate=gate,
+            metrics=metrics,
+            store_metrics=StoreMetrics(followers, LastCalls(pool, gate, measured_tenants)),
             public_url=public_url,
+            metrics_token=metrics_token,
         )

@@ -7,12 +7,13 @@ from typing import Any
 
 import asyncpg
 import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import wire
 from api.call import KEY, Call
+from api.services import services_of
 from engine.refusals import Busy
 
 _log = structlog.get_logger("rollbook")
@@ -66,7 +67,10 @@ class Exchange:
             if status == 0:
                 await response(scope, receive, send_with_id)
         finally:
-            _write_line(scope, call, status)
+            seconds = time.perf_counter() - call.started
+            _write_line(scope, call, status, seconds)
+            metrics = services_of(HTTPConnection(scope)).metrics
+            metrics.answered(_route(scope), scope["method"], status, seconds, call.refusal)
 
 
 def usual_path(path: str) -> str:
@@ -82,7 +86,8 @@ def usual_path(path: str) -> str:
 
 def _answer(error: Exception, call: Call, path: str) -> Response:
     call.fault = type(error).__name__
-    if isinstance(error, _UNREACHABLE):
+    call.refusal = Busy if isinstance(error, _UNREACHABLE) else None
+    if call.refusal:
         return wire.refused(Busy("The database does not answer now; try again in a moment."), path)
     # Neither the message nor the values: both may hold personal data. The places are what we need.
     frames = traceback.extract_tb(error.__traceback__)
@@ -91,24 +96,29 @@ def _answer(error: Exception, call: Call, path: str) -> Response:
     return wire.failed(str(call.request_id), path)
 
 
-def _write_line(scope: Scope, call: Call, status: int) -> None:
+def _write_line(scope: Scope, call: Call, status: int, seconds: float) -> None:
     line: dict[str, Any] = {
         "method": scope["method"],
-        # The address as a pattern: what stands in a path or a query may be somebody's name.
-        "route": scope.get("rollbook.route", "unknown"),
+        "route": _route(scope),
         "status": status,
-        "ms": round((time.perf_counter() - call.started) * 1000, 2),
+        "ms": round(seconds * 1000, 2),
         "request_id": str(call.request_id),
     }
     if call.admission:
         line |= {"tenant_id": str(call.admission.tenant_id), "token_id": str(call.admission.token_id)}
     optional = {
         "user_id": call.user_id and str(call.user_id),
-        "scim_type": call.scim_type,
+        "scim_type": call.refusal and call.refusal.scim_type,
         "fault": call.fault,
         "quirks": list(dict.fromkeys(call.quirks))[:20],
     }
     _log.info("request", **line, **{name: value for name, value in optional.items() if value})
+
+
+def _route(scope: Scope) -> str:
+    """The address as a pattern: what stands in a path or a query may be somebody's name."""
+    route: str = scope.get("rollbook.route", "unknown")
+    return route
 
 
 def request_path(request: Request) -> str:

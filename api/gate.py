@@ -23,12 +23,22 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def _nobody_counts(was_remembered: bool) -> None:
+    """Whether a token was remembered, or had to be looked up in the database."""
+
+
 class Gate:
     """Admits requests. What it remembers of a token is dropped after a few seconds."""
 
-    def __init__(self, tenants: Tenants, clock: Callable[[], datetime] = now) -> None:
+    def __init__(
+        self,
+        tenants: Tenants,
+        clock: Callable[[], datetime] = now,
+        on_look_up: Callable[[bool], None] = _nobody_counts,
+    ) -> None:
         self._tenants = tenants
         self._clock = clock
+        self._on_look_up = on_look_up
         self._remembered: dict[bytes, tuple[float, Admission]] = {}
         self._uses: dict[tuple[UUID, UUID], datetime] = {}
 
@@ -65,9 +75,12 @@ class Gate:
         key = hashlib.sha256(text.encode()).digest()  # the token itself is not kept, not even in memory
         known = self._remembered.get(key)
         if known and time.monotonic() - known[0] < REMEMBERED:
+            self._on_look_up(True)
             return known[1]
+        tenant_id, digest = _credentials(text)
+        self._on_look_up(False)
         asked = time.monotonic()
-        admission = await self._tenants.admission(*_credentials(text))
+        admission = await self._tenants.admission(tenant_id, digest)
         if admission is None:
             return None
         if len(self._remembered) >= MOST_REMEMBERED:
@@ -78,6 +91,10 @@ class Gate:
     def forget(self) -> None:
         """Look every token up again: settings or tokens were changed in this very process."""
         self._remembered.clear()
+
+    def uses(self) -> list[tuple[UUID, UUID, datetime]]:
+        """The last uses that are not written down yet: (tenant, token, time) each."""
+        return [(tenant_id, token_id, at) for (tenant_id, token_id), at in self._uses.items()]
 
     async def note_uses(self) -> None:
         """Write down when tokens were used last, all since the last time in one go."""

@@ -17,7 +17,7 @@ _LONGEST_DETAIL = 2_000  # characters
 async def answer(request: Request, refusal: Refusal) -> Response:
     """The answer to a refused request. One statement more if it was a write with a valid token."""
     call = call_of(request)
-    call.scim_type = refusal.scim_type
+    call.refusal = type(refusal)
     if call.admission and request.method in _WRITES and refusal.status in _RECORDED:
         await services_of(request).engine.record_refusal(_event(request, call, refusal), call.cause)
     return wire.refused(refusal, request.scope["path"])

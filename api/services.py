@@ -7,8 +7,11 @@ import asyncpg
 from starlette.requests import HTTPConnection
 
 from api.gate import Gate
+from api.metrics import Metrics
+from api.store_metrics import StoreMetrics
 from engine.engine import Engine
 from engine.log import EventLog
+from projections.followers import Followers
 from projections.seats import Seats
 from projections.tenants import Tenants
 from projections.users import Users
@@ -16,7 +19,11 @@ from projections.users import Users
 
 @dataclass(frozen=True)
 class Services:
-    """The parts of a running service. `public_url` is where clients reach it, if it is not where they say."""
+    """The parts of a running service.
+
+    `public_url` is where clients reach it, if it is not where they say. `metrics_token` lets others than this machine
+    read the metrics.
+    """
 
     pool: asyncpg.Pool
     engine: Engine
@@ -24,8 +31,12 @@ class Services:
     tenants: Tenants
     seats: Seats
     log: EventLog
+    followers: Followers
     gate: Gate
+    metrics: Metrics
+    store_metrics: StoreMetrics
     public_url: str | None = None
+    metrics_token: str | None = None
 
 
 def services_of(connection: HTTPConnection) -> Services:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from engine import tenant, user
 from engine.events import AnyEvent, RequestRefused, TenantEvent, UserEvent
 from engine.group_commit import Appends
+from engine.observer import NOBODY, Observer
 from engine.refusals import Busy
 from engine.store import Cause, LostRaceError, NewEvent
 from engine.streams import Recorded, Source
@@ -37,10 +38,6 @@ class InlineProjection(Protocol):
     @property
     def name(self) -> str: ...
 
-    @property
-    def key(self) -> tuple[str, ...]:
-        """The primary key's columns."""
-
     def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[Any]:
         """The rows that its function takes, of JSON's types or structs of them; the append fills in times of None."""
 
@@ -61,12 +58,18 @@ class Engine:
     """The one way to change anything."""
 
     def __init__(
-        self, store: Appends, users: UserStates, tenants: TenantStates, inline: Sequence[InlineProjection]
+        self,
+        store: Appends,
+        users: UserStates,
+        tenants: TenantStates,
+        inline: Sequence[InlineProjection],
+        observer: Observer = NOBODY,
     ) -> None:
         self._store = store
         self._users = users
         self._tenants = tenants
         self._inline = inline
+        self._observer = observer
 
     async def carry_out(self, command: UserCommand, user_id: UUID, cause: Cause, terms: Terms) -> User:
         """The user after the command. A command that changes nothing appends nothing.
@@ -104,7 +107,7 @@ class Engine:
         stream_id: UUID,
         cause: Cause,
     ) -> S:
-        for _ in range(ATTEMPTS):
+        for attempts_left in reversed(range(ATTEMPTS)):
             state = await load()
             events = decide(state)
             if not events:
@@ -115,6 +118,7 @@ class Engine:
             try:
                 appended = await self._store.append(batch, self._rows(outcome))
             except LostRaceError:
+                self._observer.lost_race(attempts_left)
                 continue
             return _dated(outcome.state, appended.recorded_at)
         raise Busy("Others are changing the same resource at this moment; try again.")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
+from engine.observer import NOBODY, Observer
 from engine.refusals import Refusal
 from engine.store import Appended, LostRaceError, NewEvent
 
@@ -34,8 +35,9 @@ class _Waiting:
 class GroupCommit:
     """Appends through a queue for each tenant. Each append is still all or nothing, and refused for itself alone."""
 
-    def __init__(self, store: Appends) -> None:
+    def __init__(self, store: Appends, observer: Observer = NOBODY) -> None:
         self._store = store
+        self._observer = observer
         self._queues: defaultdict[UUID, list[_Waiting]] = defaultdict(list)
         self._writers: dict[UUID, asyncio.Task[None]] = {}
 
@@ -63,14 +65,16 @@ class GroupCommit:
         for waiting in group:
             for name, found in waiting.rows.items():
                 rows[name] += found
+        batch = [event for waiting in group for event in waiting.batch]
         try:
-            appended = await self._store.append([event for waiting in group for event in waiting.batch], rows)
+            appended = await self._store.append(batch, rows)
         except (Refusal, LostRaceError):
             return False  # whose it is shows when each is appended alone
         except Exception as error:  # noqa: BLE001  it is everybody's
             for waiting in group:
                 _fail(waiting, error)
             return True
+        self._observer.committed(batch, len(group))
         first_seq = appended.first_seq
         for waiting in group:
             _settle(waiting, Appended(first_seq, appended.recorded_at))
@@ -79,9 +83,12 @@ class GroupCommit:
 
     async def _append_alone(self, waiting: _Waiting) -> None:
         try:
-            _settle(waiting, await self._store.append(waiting.batch, waiting.rows))
+            appended = await self._store.append(waiting.batch, waiting.rows)
         except Exception as error:  # noqa: BLE001  it is the caller's
             _fail(waiting, error)
+        else:
+            self._observer.committed(waiting.batch, 1)
+            _settle(waiting, appended)
 
 
 def _settle(waiting: _Waiting, appended: Appended) -> None:

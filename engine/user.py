@@ -1,7 +1,7 @@
 """What may happen to one user: pure functions from a command and a state to events, and from events to the state."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, assert_never
 from uuid import UUID
@@ -216,66 +216,111 @@ def _overwritten(user: User, keys: Iterable[str], terms: Terms) -> dict[str, int
 
 def evolve(user: User | None, recorded: Recorded[UserEvent]) -> User:
     """The user after the event."""
-    event, version, at = recorded.event, recorded.version, recorded.recorded_at
-    origin = Origin(recorded.source, version)
-    if user is None and isinstance(event, UserProvisioned):
-        return User(
-            id=recorded.stream_id,
-            version=version,
-            attributes=event.attributes,
-            active=event.active,
-            role=event.role,
-            origins=dict.fromkeys([*event.attributes, "active", "role"], origin),
-            prefixes=event.prefixes,
-            created_at=at,
-            modified_at=at,
-        )
-    if user is None:
-        raise LookupError(f"stream {recorded.stream_id} begins with {type(event).__name__}")
-    return _evolved(user, event, origin, at)
+    return evolve_all(user, (recorded,))
 
 
-def _evolved(user: User, event: UserEvent, origin: Origin, at: datetime | None) -> User:
-    attributes, origins = dict(user.attributes), dict(user.origins)
-    active, role, prefixes, is_deleted, deleted_at = (
-        user.active,
-        user.role,
-        user.prefixes,
-        user.is_deleted,
-        user.deleted_at,
+def evolve_all(user: User | None, events: Sequence[Recorded[UserEvent]]) -> User:
+    """The user after the events, of which there is at least one if there is no user yet."""
+    state = None if user is None else _Draft(user)
+    for recorded in events:
+        if state is None:
+            state = _Draft(_begun(recorded))
+        else:
+            _evolve(state, recorded)
+    assert state is not None  # noqa: S101  as the docstring says
+    return state.user()
+
+
+class _Draft:
+    """A user while its events are folded: what may change, in place, in dictionaries of its own."""
+
+    __slots__ = (
+        "active",
+        "attributes",
+        "deleted_at",
+        "is_deleted",
+        "modified_at",
+        "origins",
+        "prefixes",
+        "role",
+        "start",
+        "version",
     )
+
+    def __init__(self, start: User) -> None:
+        self.start = start
+        self.version = start.version
+        self.attributes = dict(start.attributes)
+        self.origins = dict(start.origins)
+        self.active = start.active
+        self.role = start.role
+        self.prefixes = start.prefixes
+        self.is_deleted = start.is_deleted
+        self.deleted_at = start.deleted_at
+        self.modified_at = start.modified_at
+
+    def user(self) -> User:
+        return User(
+            id=self.start.id,
+            version=self.version,
+            attributes=self.attributes,
+            active=self.active,
+            role=self.role,
+            origins=self.origins,
+            prefixes=self.prefixes,
+            is_deleted=self.is_deleted,
+            deleted_at=self.deleted_at,
+            created_at=self.start.created_at,
+            modified_at=self.modified_at,
+        )
+
+
+def _begun(recorded: Recorded[UserEvent]) -> User:
+    event = recorded.event
+    if not isinstance(event, UserProvisioned):
+        raise LookupError(f"stream {recorded.stream_id} begins with {type(event).__name__}")  # noqa: TRY004  not of ours
+    origin = Origin(recorded.source, recorded.version)
+    return User(
+        id=recorded.stream_id,
+        version=recorded.version,
+        attributes=event.attributes,
+        active=event.active,
+        role=event.role,
+        origins=dict.fromkeys([*event.attributes, "active", "role"], origin),
+        prefixes=event.prefixes,
+        created_at=recorded.recorded_at,
+        modified_at=recorded.recorded_at,
+    )
+
+
+def _evolve(state: _Draft, recorded: Recorded[UserEvent]) -> None:
+    event, origin = recorded.event, Origin(recorded.source, recorded.version)
+    state.version, state.modified_at = recorded.version, recorded.recorded_at
     match event:
         case AttributesChanged():
-            for key, change in event.changes.items():
-                attributes.pop(key, None)
-                if change.to is not None:
-                    attributes[key] = change.to
-            # The role's origin is that of the role in force, not of its spelling.
-            changed = [key for key in event.changes if key != "role"]
-            origins.update(dict.fromkeys([*changed, *event.confirmed], origin))
-            prefixes = tuple(sorted({*prefixes, *event.prefixes}))
+            _change(state, event, origin)
         case RoleAssigned():
-            attributes["role"], role = event.sent or event.to, event.to
-            origins["role"] = origin
+            state.attributes["role"], state.role = event.sent or event.to, event.to
+            state.origins["role"] = origin
         case Deactivated() | Reactivated():
-            active = isinstance(event, Reactivated)
-            origins["active"] = origin
+            state.active = isinstance(event, Reactivated)
+            state.origins["active"] = origin
         case UserDeleted():
-            active, is_deleted, deleted_at = False, True, at
+            state.active, state.is_deleted, state.deleted_at = False, True, recorded.recorded_at
         case UserProvisioned():
-            raise LookupError(f"stream {user.id} was provisioned twice")
+            raise LookupError(f"stream {recorded.stream_id} was provisioned twice")
         case _:
             assert_never(event)
-    return User(
-        id=user.id,
-        version=origin.version,
-        attributes=attributes,
-        active=active,
-        role=role,
-        origins=origins,
-        prefixes=prefixes,
-        is_deleted=is_deleted,
-        deleted_at=deleted_at,
-        created_at=user.created_at,
-        modified_at=at,
-    )
+
+
+def _change(state: _Draft, event: AttributesChanged, origin: Origin) -> None:
+    for key, change in event.changes.items():
+        state.attributes.pop(key, None)
+        if change.to is not None:
+            state.attributes[key] = change.to
+        if key != "role":  # its origin is that of the role in force, not of its spelling
+            state.origins[key] = origin
+    for key in event.confirmed:
+        state.origins[key] = origin
+    if event.prefixes:
+        state.prefixes = tuple(sorted({*state.prefixes, *event.prefixes}))

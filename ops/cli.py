@@ -4,8 +4,9 @@ import asyncio
 import re
 import shlex
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -19,12 +20,15 @@ from api.services import Services
 from engine.refusals import Refusal
 from engine.settings import Role
 from engine.tenant import ChangeSettings, RegisterTenant, RevokeToken
-from ops import administration, bench, demo, replay
+from ops import administration, bench, bench_replay, demo, follow, logs, replay, roster
 from ops import serve as service
 from ops.database import open_database
 from ops.serve import DATA
 from ops.tables import show_table
 from ops.trouble import Trouble
+from projections import target as rebuilt
+from projections.follower import FOLLOWERS
+from projections.followers import FollowerStatus
 
 app = typer.Typer(
     help="Receives people from a company's directory over SCIM 2.0, keeps every change as an event, and counts seats.",
@@ -231,19 +235,78 @@ def revoke_token(
 
 
 @app.command("replay")
-def replay_command(
+def replay_command(  # noqa: PLR0913, PLR0917  what an operator can choose
+    projection: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PROJECTION", help="users, seats, tenants, tokens, history, seat_history; or all."),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare only; exit 1 if anything differs.")] = False,
     tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only this tenant.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="How many processes build.")] = replay.JOBS,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted replay stopped.")] = False,
+    to_seq: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Write the people as they were after this event.")
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Write the people as they were then, as 2026-11-23T09:00:00Z.")
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write them: .ndjson or .csv, by its name.")
+    ] = None,
     data: Data = DATA,
 ) -> None:
-    """Rebuild users, seats, tenants and tokens from the events alone, while the service runs."""
-
-    async def find(services: Services) -> UUID:
-        return await administration.existing_tenant_id(services, tenant or "")
-
-    tenant_id = None if tenant is None else with_services(data, find)
+    """Rebuild projections from the events alone while the service runs, or write the people as they once were."""
+    if to_seq is not None or as_of is not None or into is not None:
+        if projection or check or resume:
+            raise Trouble("--as-of and --to-seq write a file; they take --into and --tenant, and nothing else.")
+        _write_roster(to_seq, as_of, into, tenant, data)
+        return
+    try:
+        targets = rebuilt.targets(projection or ())
+    except rebuilt.UnknownProjectionError as error:
+        raise Trouble(str(error)) from None
     with open_database(data) as database:
-        raise typer.Exit(replay.run(database.owner_url, tenant_id, check=check))
+        tenant_id = asyncio.run(replay.tenant_id_of(database.owner_url, tenant)) if tenant is not None else None
+        raise typer.Exit(replay.run(database.owner_url, targets, tenant_id, check=check, resume=resume, jobs=jobs))
+
+
+def _write_roster(to_seq: int | None, as_of: str | None, into: Path | None, tenant: str | None, data: Path) -> None:
+    if into is None or (to_seq is None) == (as_of is None):
+        raise Trouble("To write a file, give --into FILE and either --as-of TIME or --to-seq N.")
+    if to_seq is not None and tenant is None:
+        raise Trouble("--to-seq needs --tenant: each tenant has a log of its own.")
+    moment = roster.moment_of(as_of) if as_of is not None else to_seq or 0
+    with open_database(data) as database:
+        typer.echo(asyncio.run(roster.write_roster(database.service_url, tenant, moment, into)))
+
+
+@app.command("follow")
+def follow_command(
+    name: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help=f"{', '.join(each.name for each in FOLLOWERS)}; or all.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="How many processes follow.")] = 1,
+    data: Data = DATA,
+) -> None:
+    """Keep followers up to date until stopped, beside those that follow already. The service does this by itself."""
+    followers = follow.followers_named(name or ())
+    logs.configure()
+    with open_database(data) as database:
+        typer.echo(f"Following: {', '.join(each.name for each in followers)}. Stop with Ctrl-C.", err=True)
+        follow.until_stopped(database, followers, jobs)
+
+
+@app.command("followers")
+def followers_command(data: Data = DATA) -> None:
+    """List the followers: how far they are behind, and what keeps them."""
+
+    async def work(services: Services) -> Sequence[FollowerStatus]:
+        return await services.followers.status()
+
+    found = with_services(data, work)
+    show_table(*follow.table_of(found))
+    for line in follow.parked_lines(found):
+        typer.echo(line)
 
 
 @app.command("demo")
@@ -252,12 +315,20 @@ def demo_command() -> None:
     demo.run()
 
 
+class Benchmark(StrEnum):
+    """What can be measured."""
+
+    REQUESTS = "requests"
+    REPLAY = "replay"
+
+
 @app.command("bench")
 def bench_command(
+    what: Annotated[Benchmark, typer.Argument(help="What to measure.")] = Benchmark.REQUESTS,
     quick: Annotated[bool, typer.Option("--quick", help="Short runs, for trying the benchmark out.")] = False,
 ) -> None:
-    """Measure the service against a bare Starlette server, in a throwaway store; figures are ratios."""
-    bench.run(quick=quick)
+    """Measure requests against a bare Starlette server, or replay against COPY, in a throwaway store; as ratios."""
+    (bench if what is Benchmark.REQUESTS else bench_replay).run(quick=quick)
 
 
 @app.command()

@@ -17,10 +17,14 @@ from typing import NoReturn
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
+import typer
 
 from ops.postgres import EmbeddedPostgres, server_version_trouble
 from ops.trouble import Trouble
 from projections import installation
+from projections.build import CannotApplyError
+from projections.rebuild import AlreadyRunningError, TablesInUseError, TablesNeededError, rebuild
+from projections.target import inline_target
 
 OWNER_URL = "ROLLBOOK_DATABASE_URL"
 SERVICE_URL = "ROLLBOOK_SERVICE_DATABASE_URL"
@@ -94,6 +98,8 @@ async def prepare(database: Database) -> None:
             raise Trouble(trouble)
         await installation.create_store(connection)
         await _let_service_in(connection, database)
+        while await installation.inline_is_outdated(connection):
+            await _rebuild_inline(database.owner_url)
     except installation.NewerStoreError as error:
         raise Trouble(str(error)) from None
     except asyncpg.InsufficientPrivilegeError as error:
@@ -103,6 +109,18 @@ async def prepare(database: Database) -> None:
         ) from None
     finally:
         await connection.close()
+
+
+async def _rebuild_inline(owner_url: str) -> None:
+    """What every append writes has to be of this version before the first one; what an older program of the same store
+    appends meanwhile is in it. Only after an upgrade that says so."""
+    typer.echo("Rebuilding users, seats, tenants and tokens for this version; the service goes on meanwhile.", err=True)
+    try:
+        await rebuild(owner_url, inline_target(), resume=True)
+    except AlreadyRunningError:  # another process of this version, most likely
+        await asyncio.sleep(1)
+    except (CannotApplyError, TablesInUseError, TablesNeededError) as error:
+        raise Trouble(str(error)) from None
 
 
 async def _connect(url: str) -> asyncpg.Connection:

@@ -25,6 +25,7 @@ from ops.entra_report import Report
 from ops.postgres import temporary_postgres
 from ops.serve import listen, own_url
 from projections.rebuild import rebuild
+from projections.target import inline_target
 
 PEOPLE = 200
 SEED = 2026
@@ -52,7 +53,7 @@ async def _story(database: Database, console: Console, random: Random) -> None:
             await _edit(console, app, person_id, person)
             await _change_directory(console, job, directory, person)
             await _show(console, app, person_id)
-    summary = await rebuild(database.owner_url, tenant_id=None, swap=False, progress=lambda *_: None)
+    summary = await rebuild(database.owner_url, inline_target(), swap=False)
     found = f"{len(summary.differences)} differences" if summary.differences else "nothing differs"
     console.print(f"\n[bold]rollbook replay --check[/bold]: {summary.events} events replayed, {found}.")
 

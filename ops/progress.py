@@ -2,13 +2,14 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
-from projections.rebuild import Progress as Report
+Report = Callable[[int, int], None]
+"""Called with what is done, and all there is."""
 
 _EVERY = 5.0  # seconds
 
@@ -25,20 +26,49 @@ def progress(what: str, unit: str) -> Iterator[Report]:
 
 @contextmanager
 def _bar(what: str, unit: str) -> Iterator[Report]:
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    """It goes away when all is done, for whoever called has more to say then."""
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}")
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None, told="")
+        tell = _teller(unit)
+
+        def report(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, told=tell(done, total))
+
+        yield report
 
 
 def _lines(what: str, unit: str) -> Report:
-    last = time.monotonic()
+    tell, last = _teller(unit), time.monotonic()
 
     def report(done: int, total: int) -> None:
         nonlocal last
+        told = tell(done, total)
         if time.monotonic() - last >= _EVERY:
             last = time.monotonic()
-            sys.stderr.write(f"{what}: {done:,} of {total:,} {unit}\n")
+            sys.stderr.write(f"{what}: {told}\n")
             sys.stderr.flush()
 
     return report
+
+
+def _teller(unit: str) -> Callable[[int, int], str]:
+    """What there is to say of done and total. Work that is resumed begins in the middle, and its rate there."""
+    begun: tuple[float, int] | None = None
+
+    def tell(done: int, total: int) -> str:
+        nonlocal begun
+        begun = begun or (time.monotonic(), done)
+        started, first = begun
+        said = f"{done:,} of {total:,} {unit}"
+        if done == first:
+            return said
+        rate = (done - first) / max(time.monotonic() - started, 0.001)
+        return f"{said}, {rate:,.0f}/s, {_duration(max(total - done, 0) / rate)} left"
+
+    return tell
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"

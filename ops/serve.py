@@ -1,8 +1,8 @@
 """`rollbook serve`: the service with its Postgres, from the first line on the screen to a clean end."""
 
 import asyncio
-import multiprocessing
 import os
+import re
 import shlex
 import signal
 import socket
@@ -16,15 +16,18 @@ import structlog
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
-from uvicorn.supervisors import Multiprocess
 
 from api.app import create_app
-from api.composition import CONNECTIONS, open_services
+from api.composition import CONNECTIONS, MEASURED_TENANTS, open_services
 from engine.tenant import RegisterTenant
 from ops import administration, logs
 from ops.database import Database, open_database
+from ops.follow import Processes
 from ops.postgres import EmbeddedPostgres
 from ops.trouble import Trouble
+from ops.workers import Workers, counting_together
+from projections.follower import FOLLOWERS
+from projections.processes import end_with_parent
 
 DATA = Path(".rollbook")
 DEFAULT_TENANT = "default"
@@ -32,26 +35,33 @@ FIRST_TOKEN = "First token"  # noqa: S105  its name
 FIRST_TOKEN_LIFE = timedelta(days=365)
 
 MOST_CONNECTIONS = 160  # of all workers; the embedded Postgres takes 200
+MOST_MEASURED_TENANTS = 10_000
 ENDING = (signal.SIGTERM, signal.SIGINT)
 DRAIN = 6  # seconds for requests that are under way when the end is asked for
 _URL = "ROLLBOOK_WORKER_DATABASE_URL"
 _CONNECTIONS = "ROLLBOOK_WORKER_CONNECTIONS"
 _PUBLIC_URL = "ROLLBOOK_PUBLIC_URL"
+_METRICS_TOKEN = "ROLLBOOK_METRICS_TOKEN"  # noqa: S105  its name
+_MEASURED_TENANTS = "ROLLBOOK_METRICS_TENANTS"
 
 
 def serve(host: str, port: int, workers: int, data: Path) -> None:
     """Serve until SIGTERM or SIGINT. Raises Trouble if the port or the database cannot be had."""
     logs.configure()
+    measured_tenants()
     listening = listen(host, port)
     _end_by_signal_is_no_failure()
-    with listening, open_database(data, create=True) as database:
+    with listening, counting_together(workers), open_database(data, create=True) as database:
         os.environ[_URL] = database.service_url
         os.environ[_CONNECTIONS] = str(max(2, min(CONNECTIONS, MOST_CONNECTIONS // workers)))
         stop_watching = watch(database.embedded)
         say_hello(database, (os.environ.get(_PUBLIC_URL) or own_url(listening)).rstrip("/"), data)
+        following = Processes(database, FOLLOWERS, jobs=1)
+        following.start()
         try:
             run(listening, workers)
         finally:
+            following.stop()
             stop_watching.set()
 
 
@@ -91,7 +101,7 @@ def run(listening: socket.socket, workers: int) -> None:
         timeout_graceful_shutdown=DRAIN,
     )
     if workers > 1:
-        Multiprocess(config, sockets=[listening]).run()
+        Workers(config, sockets=[listening]).run()
         return
     server = uvicorn.Server(config)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -103,22 +113,26 @@ def run(listening: socket.socket, workers: int) -> None:
 def application() -> Starlette:
     """The application of one worker; its process inherits the environment."""
     logs.configure()
-    _end_with_parent()
-    connections = int(os.environ[_CONNECTIONS])
-    return create_app(lambda: open_services(os.environ[_URL], os.environ.get(_PUBLIC_URL), connections))
+    end_with_parent()
+    return create_app(
+        lambda: open_services(
+            os.environ[_URL],
+            os.environ.get(_PUBLIC_URL),
+            int(os.environ[_CONNECTIONS]),
+            metrics_token=os.environ.get(_METRICS_TOKEN, "").strip() or None,
+            measured_tenants=measured_tenants(),
+        )
+    )
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would go on holding the port, and the next start could not have it."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch_parent() -> None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch_parent, daemon=True).start()
+def measured_tenants() -> int:
+    """How many tenants the metrics tell apart. Raises Trouble if the setting is none."""
+    text = os.environ.get(_MEASURED_TENANTS) or str(MEASURED_TENANTS)
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > MOST_MEASURED_TENANTS:
+        raise Trouble(
+            f"ROLLBOOK_METRICS_TENANTS takes a whole number from 0 to {MOST_MEASURED_TENANTS:,}; it is {text!r}."
+        )
+    return int(text)
 
 
 def say_hello(database: Database, url: str, data: Path) -> None:

@@ -1,20 +1,20 @@
-"""Folds the log, stream by stream, into the rows of the inline projections."""
+"""Folds the log into the rows of the inline projections, for a rebuild; a request's own events are the engine's."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
-import asyncpg
 import msgspec
 
 from engine import events, tenant, user
-from engine.engine import Outcome
-from engine.events import AnyEvent, TenantEvent, UserEvent
+from engine.engine import InlineProjection, Outcome
+from engine.events import TenantEvent, UserEvent
 from engine.streams import Recorded
 from engine.tenant import Tenant
 from engine.user import User
-from projections.inline import INLINE
+from projections import users
+from projections.batch import Batch, Logged, read_stream
 from projections.seats import Difference
 
 MOST_ROWS = 1_000  # in one call of a projection's function
@@ -22,56 +22,91 @@ MOST_ROWS = 1_000  # in one call of a projection's function
 State = User | Tenant
 
 
-def evolve(state: State | None, recorded: Recorded[AnyEvent], tenant_id: UUID) -> State:
-    """The state after an event of whichever kind of stream: a tenant's own has the tenant's id."""
-    if recorded.stream_id == tenant_id:
-        return tenant.evolve(cast(Tenant | None, state), cast(Recorded[TenantEvent], recorded))
-    return user.evolve(cast(User | None, state), cast(Recorded[UserEvent], recorded))
+class Fold:
+    """Applies events to the tables of inline projections as the append would have, with the times of the past."""
+
+    def __init__(self, projections: Sequence[InlineProjection]) -> None:
+        self._projections = projections
+
+    async def apply(self, batch: Batch) -> None:
+        streams = batch.streams()
+        begun = {found[0].stream_id: found[0].version for found in streams if found[0].version > 1}
+        states = await self._states(batch, begun) if begun else {}
+        rows = Rows(self._projections)
+        for found in streams:
+            if outcome := _outcome(states.get(found[0].stream_id) if states else None, found, batch.tenant_id):
+                rows.add(outcome)
+        await self._write(batch, rows, is_fresh=not states)
+
+    async def _states(self, batch: Batch, begun: Mapping[UUID, int]) -> dict[UUID, State]:
+        """The states of streams that began before the batch; given are the versions with which they go on in it."""
+        states: dict[UUID, State] = {}
+        for row in await batch.connection.fetch(_USERS, batch.tenant_id, list(begun)):
+            states[row["id"]] = users.user_of(row)
+        if before := begun.get(batch.tenant_id):
+            past = await read_stream(batch.connection, batch.tenant_id, batch.tenant_id, before)
+            if outcome := _outcome(None, past, batch.tenant_id):
+                states[batch.tenant_id] = outcome.state
+        return states
+
+    async def _write(self, batch: Batch, rows: "Rows", *, is_fresh: bool) -> None:
+        for name, found in rows.take_all():
+            if name == "users" and is_fresh:
+                await _copy_users(batch, found)
+            else:
+                await _put(batch, name, found)
 
 
-def recorded_of(row: asyncpg.Record) -> Recorded[AnyEvent]:
-    return Recorded(row["stream_id"], row["version"], row["source"], events.decode(row["data"]), row["recorded_at"])
+def _outcome(state: State | None, found: Sequence[Logged], tenant_id: UUID) -> Outcome[State] | None:
+    if found[0].stream_id != tenant_id:
+        people = cast("Sequence[Recorded[UserEvent]]", found)
+        return Outcome(tuple(found), user.evolve_all(cast("User | None", state), people))
+    effective = tuple(event for event in found if not isinstance(event.event, events.RequestRefused))
+    for event in effective:
+        state = tenant.evolve(cast("Tenant | None", state), cast("Recorded[TenantEvent]", event))
+    return Outcome(effective, state) if effective and state else None
 
 
-class Stream:
-    """One stream on its way through the fold: its state so far, and the events whose effects are still to be written.
+_USERS = f"SELECT {users.COLUMNS} FROM users WHERE tenant_id = $1 AND id = ANY ($2)"  # noqa: S608  constants
 
-    Of events up to `seen` (a seq) the effects are written already; they only make the state.
-    """
 
-    def __init__(self, tenant_id: UUID, stream_id: UUID, seen: int = 0) -> None:
-        self.tenant_id = tenant_id
-        self.stream_id = stream_id
-        self._seen = seen
-        self._state: State | None = None
-        self._is_changed = False
-        self._unwritten: list[Recorded[AnyEvent]] = []
+async def _put(batch: Batch, name: str, rows: Sequence[Any]) -> None:
+    if name == "users":
+        # Two people may have exchanged a unique value: their rows cannot be written one after the other.
+        touched = [row.id for row in rows]
+        await batch.connection.execute(
+            "DELETE FROM users WHERE tenant_id = $1 AND id = ANY ($2)", batch.tenant_id, touched
+        )
+    for start in range(0, len(rows), MOST_ROWS):
+        content = msgspec.json.encode(rows[start : start + MOST_ROWS]).decode()
+        await batch.connection.execute(f"SELECT put_{name}($1, now(), $2)", batch.tenant_id, content)
 
-    def take(self, row: asyncpg.Record) -> None:
-        recorded = recorded_of(row)
-        self._state = evolve(self._state, recorded, self.tenant_id)
-        if row["seq"] <= self._seen or isinstance(recorded.event, events.RequestRefused):
-            return  # a refusal has no effect on any row
-        self._is_changed = True
-        # Streams may be long; rows are made of these events through the state alone.
-        if not isinstance(recorded.event, events.AttributesChanged | events.SettingsChanged):
-            self._unwritten.append(recorded)
 
-    def outcome(self) -> Outcome[State] | None:
-        if self._state is None or not self._is_changed:
-            return None
-        return Outcome(tuple(self._unwritten), self._state)
+async def _copy_users(batch: Batch, rows: Sequence[users.Row]) -> None:
+    """What `put_users` does to people whom there were none of, many at a time."""
+    json = msgspec.json.Encoder().encode
+    records = []
+    for row in rows:
+        values = msgspec.structs.astuple(row)
+        attributes, origins = json(row.attributes).decode(), json(row.origins).decode()
+        records.append((batch.tenant_id, *values[:_JSON], attributes, origins, *values[_JSON + 2 :]))
+    await batch.connection.copy_records_to_table("users", records=records, columns=("tenant_id", *_COLUMNS))
+
+
+_COLUMNS = users.Row.__struct_fields__
+_JSON = _COLUMNS.index("attributes")  # followed by origins
 
 
 class Rows:
     """Rows of one tenant, waiting to be written together."""
 
-    def __init__(self) -> None:
+    def __init__(self, projections: Sequence[InlineProjection]) -> None:
+        self._projections = projections
         self._rows: dict[str, list[Any]] = defaultdict(list)
         self._seats: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
 
     def add(self, outcome: Outcome[State]) -> None:
-        for projection in INLINE:
+        for projection in self._projections:
             for row in projection.rows(outcome):
                 if isinstance(row, Difference):
                     self._count(row)
@@ -84,15 +119,8 @@ class Rows:
         for place, number in enumerate((row.active, row.inactive, row.deleted)):
             counts[place] += number
 
-    def is_full(self) -> bool:
-        return any(len(rows) >= MOST_ROWS for rows in self._rows.values())
-
-    def take_all(self) -> Iterator[tuple[str, str]]:
-        """Each projection's name with its rows as JSON; nothing is waiting any more afterwards."""
-        rows: dict[str, Sequence[Any]] = {**self._rows}
-        rows["seats"] = [Difference(role, *counts) for role, counts in self._seats.items()]
-        self._rows.clear()
-        self._seats.clear()
-        for projection in INLINE:
-            if rows.get(projection.name):
-                yield projection.name, msgspec.json.encode(rows[projection.name]).decode()
+    def take_all(self) -> Iterator[tuple[str, Sequence[Any]]]:
+        """Each projection's name with its rows; seats last, for others may wait for these rows until the commit."""
+        yield from self._rows.items()
+        if self._seats:
+            yield "seats", [Difference(role, *counts) for role, counts in sorted(self._seats.items())]

@@ -1,8 +1,22 @@
 """The projections that every append writes, in the order in which their tables are made."""
 
+from typing import Protocol
+
 from engine.engine import InlineProjection
 from projections.seats import SeatsProjection
+from projections.table import Table
 from projections.tenants import TenantsProjection, TokensProjection
 from projections.users import UsersProjection
 
-INLINE: tuple[InlineProjection, ...] = (TenantsProjection(), TokensProjection(), UsersProjection(), SeatsProjection())
+
+class Inline(InlineProjection, Protocol):
+    """What a rebuild must know besides. `version` goes up whenever the same events make other rows."""
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def tables(self) -> tuple[Table, ...]: ...
+
+
+INLINE: tuple[Inline, ...] = (TenantsProjection(), TokensProjection(), UsersProjection(), SeatsProjection())

@@ -1,12 +1,13 @@
-"""Creates the store in a database: roles, the log, the inline projections; once, whoever comes first."""
+"""Creates the store in a database: roles, the log, the projections; once, whoever comes first."""
 
 from pathlib import Path
 
 import asyncpg
 
+from projections.follower import FOLLOWERS
 from projections.inline import INLINE
 
-VERSION = 1
+VERSION = 2
 
 _TOP = Path(__file__).resolve().parents[1]
 
@@ -24,10 +25,11 @@ def ddl(projection: str) -> str:
 
 
 async def create_store(connection: asyncpg.Connection) -> None:
-    """Create the store unless it is there; safe if several start at once.
+    """Create the store unless it is there, or bring an older one up to date; safe if several start at once.
 
-    The connection's role must be allowed to create roles and schemas. Raises NewerStoreError if the store was made
-    by a newer version of Rollbook.
+    Followers that are not installed yet get their tables; those that are installed in another version are left as they
+    are, for whoever rebuilds them. The connection's role must be allowed to create roles and schemas. Raises
+    NewerStoreError if the store was made by a newer version of Rollbook.
     """
     async with connection.transaction():
         await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
@@ -38,7 +40,15 @@ async def create_store(connection: asyncpg.Connection) -> None:
                 f"{VERSION}). Run the newer version."
             )
         if version is None:
+            await connection.execute(_ROLES)
+            await connection.execute(_SCHEMA)
+        await connection.execute("SET LOCAL ROLE rollbook_owner; SET LOCAL search_path = rollbook")
+        if version is None:
             await _create(connection)
+        elif version < VERSION:
+            await _upgrade(connection)
+        await _install_followers(connection)
+        await _check_inline(connection)
 
 
 async def store_version(connection: asyncpg.Connection) -> int | None:
@@ -49,15 +59,47 @@ async def store_version(connection: asyncpg.Connection) -> int | None:
     return version
 
 
+async def inline_is_outdated(connection: asyncpg.Connection) -> bool:
+    """Whether an older program made the inline projections' tables, and they have to be rebuilt."""
+    rows = await connection.fetch("SELECT name, version FROM rollbook.projections WHERE NOT is_follower")
+    return {row["name"]: row["version"] for row in rows} != {each.name: each.version for each in INLINE}
+
+
+async def _check_inline(connection: asyncpg.Connection) -> None:
+    rows = await connection.fetch("SELECT name, version FROM projections WHERE NOT is_follower")
+    installed = {row["name"]: row["version"] for row in rows}
+    for each in INLINE:
+        if installed.get(each.name, 0) > each.version:
+            raise NewerStoreError(
+                f"This database was last used by a newer Rollbook (its {each.name} have version "
+                f"{installed[each.name]}, this program knows {each.version}). Run the newer version."
+            )
+
+
 async def _create(connection: asyncpg.Connection) -> None:
-    await connection.execute(_ROLES)
-    await connection.execute(_SCHEMA)
-    await connection.execute("SET LOCAL ROLE rollbook_owner; SET LOCAL search_path = rollbook")
     await connection.execute((_TOP / "events.sql").read_text())
-    for name in (*(projection.name for projection in INLINE), "token_uses"):
+    for name in (*(projection.name for projection in INLINE), "token_uses", "followers"):
         await connection.execute(ddl(name))
     await connection.execute("INSERT INTO store (version) VALUES ($1)", VERSION)
+    await connection.executemany(_INSTALLED, [(each.name, each.version, False) for each in INLINE])
 
+
+async def _upgrade(connection: asyncpg.Connection) -> None:
+    """From version 1, which had no followers."""
+    await connection.execute(ddl("followers"))
+    await connection.executemany(_INSTALLED, [(each.name, 1, False) for each in INLINE])
+    await connection.execute("UPDATE store SET version = $1", VERSION)
+
+
+async def _install_followers(connection: asyncpg.Connection) -> None:
+    installed = {row["name"] for row in await connection.fetch("SELECT name FROM projections")}
+    for follower in FOLLOWERS:
+        if follower.name not in installed:
+            await connection.execute(follower.ddl)
+            await connection.execute(_INSTALLED, follower.name, follower.version, True)
+
+
+_INSTALLED = "INSERT INTO projections (name, version, is_follower) VALUES ($1, $2, $3)"
 
 # Roles belong to the whole server: another database's store may have made them, or be making them now.
 _ROLES = """

@@ -1,94 +1,131 @@
-"""Rebuilds the inline projections from the log, beside the live ones, while the service runs.
+"""Rebuilds projections from the log, beside the live ones, while the service runs.
 
-Build beside → catch up → compare, within one snapshot → swap in a transaction that appends wait for, after a last
-catch-up. The shadow tables stand in a schema of their own, made by the same DDL and written by the same functions as
-the live ones; the swap drops those and moves these into their place. An interrupted rebuild leaves the live tables as
-they were.
+Build beside → catch up → compare with the live ones, within one snapshot → swap in a transaction that writers wait for,
+after a last catch-up → drop the old ones. An interrupted rebuild leaves the live tables as they were, and can resume.
 """
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import NoReturn
 from uuid import UUID, uuid4
 
 import asyncpg
-import msgspec
 from msgspec import Struct
 
-from engine.engine import InlineProjection
-from projections import installation
-from projections.fold import Rows, Stream
-from projections.inline import INLINE
+from projections.batch import Batch, read_log
+from projections.build import CannotApplyError
+from projections.comparison import Difference, compare, read_differences
+from projections.poison import is_poison
+from projections.shadow import Heads, Shadow, use
+from projections.swap import (
+    dependents,
+    keep_vacuum_away,
+    lock_tables,
+    note_swap,
+    replace_rows,
+    replace_tables,
+    stop_writers,
+)
+from projections.target import Target
+from projections.workers import build
 
-# Each run has a schema of its own, with a name that begins so: one that lost its lock cannot write into the next one's.
-SHADOW = "rollbook_replay_"
-
-MOST_DIFFERENCES = 10_000  # that are kept, with both rows
-
-# How long the swap waits for a lock, and everybody else behind it. On tables it is short: somebody who reads two of
-# them may wait for us while we wait for him, and Postgres would end one of us after a second (deadlock_timeout).
-HEADS_PATIENCE = "2s"
-TABLES_PATIENCE = "200ms"
+BATCH = 1_000  # events, in catching up
+NEARLY = 50  # events that may be left when the swap begins; appends wait while they are applied
 SWAP_ATTEMPTS = 100
-SWAP_PAUSE = 0.5  # seconds
+SWAP_PAUSE = 0.5  # seconds; whoever waited behind us goes first
+LEASE = 6.0  # seconds until a run that is not heard of is dead
+HEARTBEAT = 1.5  # seconds
 
 Progress = Callable[[int, int], None]
-"""Called with the number of events that are folded, and of all."""
+"""Called with the number of events that are built, and of all, about."""
 
 
 class AlreadyRunningError(Exception):
-    """Another replay of this store is running."""
+    """Another replay of the same projection is running."""
 
 
 class TablesInUseError(Exception):
     """Somebody reads the live tables for so long that they cannot be replaced."""
 
 
-class Difference(Struct, frozen=True):
-    """Where a live row and a rebuilt one differ; None as a row is none."""
+class TablesNeededError(Exception):
+    """Something that others made depends on the live tables, which can neither be dropped nor left to it."""
 
-    table: str
-    key: dict[str, Any]
-    live: dict[str, Any] | None
-    rebuilt: dict[str, Any] | None
 
-    def columns(self) -> list[str]:
-        if self.live is None or self.rebuilt is None:
-            return []
-        return [name for name, value in self.live.items() if value != self.rebuilt.get(name)]
+class OtherVersionError(Exception):
+    """The live tables are of another version, so that they can only be replaced as a whole."""
 
 
 class Summary(Struct, frozen=True):
-    """What a rebuild did. `more` is how many differences there are besides the first ones."""
+    """What a rebuild did. `more` is how many differences there are besides the first ones.
 
+    `is_compared` is false if the live tables are of another version, or far behind: there is nothing to compare then.
+    `pause` is for how many seconds writers had to wait at most; None without a swap.
+    """
+
+    names: tuple[str, ...]
     events: int
     differences: list[Difference]
-    swapped: bool
-    more: int = 0
+    more: int
+    is_compared: bool
+    is_resumed: bool
+    build_seconds: float
+    pause: float | None
 
 
-Heads = dict[UUID, int]
+async def rebuild(  # noqa: PLR0913  what an operator can choose
+    owner_url: str,
+    target: Target,
+    *,
+    tenant_id: UUID | None = None,
+    swap: bool = True,
+    resume: bool = False,
+    jobs: int = 1,
+    progress: Progress = lambda *_: None,
+) -> Summary:
+    """Rebuild a target for all tenants, or one, compare it with the live tables, and replace those if `swap`.
 
-
-async def rebuild(owner_url: str, *, tenant_id: UUID | None, swap: bool, progress: Progress) -> Summary:
-    """Rebuild all tenants, or one, and compare with the live tables; replace those if `swap`.
-
-    The role must be able to act as the store's owner. Raises AlreadyRunningError if another rebuild is running, and
-    TablesInUseError if a long query keeps the tables from being replaced.
+    The role must be able to act as the store's owner. Raises AlreadyRunningError, TablesInUseError, TablesNeededError,
+    OtherVersionError, WorkerDiedError, and CannotApplyError.
     """
-    async with (
-        _only_one(owner_url),
-        _connected(owner_url) as reader,
-        _connected(owner_url) as writer,
-        _shadow(writer),
-    ):
-        run = _Run(writer, tenant_id)
-        await run.build(reader, progress)
-        differences, more = await run.compare()
+    async with _connected(owner_url) as connection, _run(owner_url, target) as run:
+        shadow = Shadow(connection, target, tenant_id)
+        rebuilding = _Rebuild(connection, target, tenant_id, shadow)
+        await rebuilding.find_whether_to_compare(swap=swap)
         if swap:
-            await run.swap()
-        return Summary(sum(run.heads.values()), differences, swap, more)
+            await rebuilding.check_dependents()
+        is_resumed = await _opened(shadow, resume=resume, is_compared=rebuilding.is_compared)
+        await rebuilding.build(owner_url, jobs, run, progress, is_resumed=is_resumed)
+        built = time.monotonic()
+        if rebuilding.is_compared:
+            await rebuilding.compare()
+        found, more = await read_differences(connection)
+        pause = await rebuilding.swap(run) if swap else None
+        events = sum((await shadow.places()).values())
+        await run.check(connection)
+        await shadow.drop()
+        return Summary(
+            names=tuple(sorted(target.names)),
+            events=events,
+            differences=found,
+            more=more,
+            is_compared=rebuilding.is_compared,
+            is_resumed=is_resumed,
+            build_seconds=built - run.started,
+            pause=pause,
+        )
+
+
+async def _opened(shadow: Shadow, *, resume: bool, is_compared: bool) -> bool:
+    try:
+        return await shadow.open(resume=resume, is_compared=is_compared)
+    except asyncpg.DependentObjectsStillExistError as error:
+        raise TablesNeededError(
+            f"Tables that an earlier replay replaced cannot be dropped: {' '.join(str(error.detail).split())}. Drop "
+            f"what depends on them, and replay again."
+        ) from None
 
 
 @contextlib.asynccontextmanager
@@ -100,222 +137,279 @@ async def _connected(owner_url: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.close()
 
 
-@contextlib.asynccontextmanager
-async def _only_one(owner_url: str) -> AsyncIterator[None]:
-    """A row lock, held as long as the rebuild lasts; the end of the connection ends it, however it comes."""
-    async with _connected(owner_url) as connection, connection.transaction():
-        try:
-            await connection.execute("SELECT FROM rollbook.store FOR UPDATE NOWAIT")
-        except asyncpg.LockNotAvailableError:
-            raise AlreadyRunningError("Another replay of this store is running; wait for its end.") from None
-        yield
-
-
-@contextlib.asynccontextmanager
-async def _shadow(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """A schema with empty tables, in which the connection works as long as it lasts."""
-    for left_over in await connection.fetch(_SHADOWS, SHADOW):
-        await _drop(connection, left_over["nspname"])
-    name = SHADOW + uuid4().hex
-    await connection.execute(f"CREATE SCHEMA {name} AUTHORIZATION rollbook_owner")
-    try:
-        await connection.execute(f"SET ROLE rollbook_owner; SET search_path = {name}")
-        for projection in INLINE:
-            await connection.execute(installation.ddl(projection.name))
-        yield
-    finally:
-        if not connection.is_closed():
-            await connection.execute("RESET ROLE; RESET search_path")
-            await _drop(connection, name)
-
-
-async def _drop(connection: asyncpg.Connection, schema: str) -> None:
-    await connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
-
-
 class _Run:
-    """One rebuild. `heads` is how far the shadow tables are, by tenant."""
+    """This run's claim to its projections: rows that it renews for as long as it lives."""
 
-    def __init__(self, writer: asyncpg.Connection, tenant_id: UUID | None) -> None:
-        self._writer = writer
+    def __init__(self, connection: asyncpg.Connection, target: Target) -> None:
+        self._connection = connection
+        self._target = target
+        self.id = uuid4()
+        self.started = time.monotonic()
+        self.done = self.total = 0
+
+    async def claim(self) -> None:
+        """Raises AlreadyRunningError if another run shows a sign of life; waits for the end of one that shows none."""
+        names, seen = list(self._target.names), None
+        while True:
+            claimed = await self._connection.fetch(_CLAIM, names, self.id, LEASE)
+            if len(claimed) == len(names):
+                return
+            await self.release()
+            signs = await self._connection.fetchval(_SIGNS_OF_LIFE, names)
+            if seen and signs and signs > seen:
+                raise AlreadyRunningError(
+                    f"Another replay of {' or '.join(sorted(names))} is running; wait for its end."
+                )
+            seen = signs
+            await asyncio.sleep(0.5)
+
+    async def keep_alive(self) -> NoReturn:
+        """Raises AlreadyRunningError if another run took this one for dead."""
+        while True:
+            renewed = await self._connection.fetch(_RENEW, self.id, LEASE, self.done, max(self.done, self.total))
+            if not renewed:
+                raise _taken_for_dead()
+            await asyncio.sleep(HEARTBEAT)
+
+    async def check(self, connection: asyncpg.Connection) -> None:
+        """Raises AlreadyRunningError if another run took this one for dead. No other one can before the end of the
+        transaction that is under way."""
+        if not await connection.fetch("SELECT FROM rollbook.replays WHERE run = $1 FOR SHARE", self.id):
+            raise _taken_for_dead()
+
+    async def release(self) -> None:
+        await self._connection.execute("DELETE FROM rollbook.replays WHERE run = $1", self.id)
+
+
+def _taken_for_dead() -> AlreadyRunningError:
+    return AlreadyRunningError("Another replay took this one for dead, and runs now; wait for its end.")
+
+
+@contextlib.asynccontextmanager
+async def _run(owner_url: str, target: Target) -> AsyncIterator[_Run]:
+    async with _connected(owner_url) as connection:
+        await connection.execute("SET ROLE rollbook_owner")
+        run = _Run(connection, target)
+        await run.claim()
+        failure: BaseException | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:  # which ends the work if the claim cannot be kept
+                alive = tasks.create_task(run.keep_alive())
+                yield run
+                alive.cancel()
+        except BaseExceptionGroup as errors:
+            failure = errors.exceptions[0]
+        finally:
+            if not connection.is_closed():
+                await run.release()
+        if failure:
+            raise failure
+
+
+class _Rebuild:
+    """One rebuild, through the connection whose search path leads to the rebuilt tables."""
+
+    def __init__(self, connection: asyncpg.Connection, target: Target, tenant_id: UUID | None, shadow: Shadow) -> None:
+        self._connection = connection
+        self._target = target
         self._tenant_id = tenant_id
-        self.heads: Heads = {}
+        self._shadow = shadow
+        self.is_compared = True
 
-    async def build(self, reader: asyncpg.Connection, progress: Progress) -> None:
-        """One ordered scan over the log as it is now; memory holds one stream and the rows that wait."""
-        async with reader.transaction(isolation="repeatable_read", readonly=True):
-            self.heads = await self._read_heads(reader)
-            total, done = sum(self.heads.values()), 0
-            stream, rows = None, Rows()
-            async for row in reader.cursor(_ALL_EVENTS, self._tenant_id, prefetch=2_000):
-                if stream is None or row["stream_id"] != stream.stream_id or row["tenant_id"] != stream.tenant_id:
-                    is_end = stream is not None and row["tenant_id"] != stream.tenant_id
-                    await self._finish(stream, rows, write=is_end)
-                    stream = Stream(row["tenant_id"], row["stream_id"])
-                stream.take(row)
-                done += 1
-                if done % 1_000 == 0:
-                    progress(done, total)
-            await self._finish(stream, rows, write=True)
-            progress(done, total)
-        # Plans are right from the first query on, whether it compares or, after the swap, is a directory's.
-        await self._writer.execute(f"ANALYZE {_tables()}")
+    async def find_whether_to_compare(self, *, swap: bool) -> None:
+        """Tables of another version cannot be compared; and those of a follower that has hardly begun are better built
+        up to the end of the log, which is faster than following."""
+        is_same = await self.is_same_version()
+        is_whole = swap and self._tenant_id is None
+        if not is_same and not is_whole:
+            raise OtherVersionError(
+                f"The rows of {self._target.name} are of another version than this program's, and can neither be "
+                f"compared nor replaced for one tenant. Replay them as a whole: rollbook replay {self._target.name}"
+            )
+        self.is_compared = is_same and not (is_whole and self._target.is_follower and await self._is_young())
 
-    async def _finish(self, stream: Stream | None, rows: Rows, *, write: bool) -> None:
-        if stream is None:
-            return
-        if outcome := stream.outcome():
-            rows.add(outcome)
-        if write or rows.is_full():
-            await self._write(stream.tenant_id, rows)
+    async def is_same_version(self) -> bool:
+        """Raises OtherVersionError if a newer program made the tables."""
+        rows = await self._connection.fetch("SELECT name, version FROM rollbook.projections")
+        installed = {row["name"]: row["version"] for row in rows}
+        if newer := [name for name, version in self._target.versions.items() if installed.get(name, 0) > version]:
+            raise OtherVersionError(f"A newer Rollbook made the tables of {newer[0]}. Run that one.")
+        return all(installed.get(name) == version for name, version in self._target.versions.items())
 
-    async def _write(self, tenant_id: UUID, rows: Rows) -> None:
-        for name, content in rows.take_all():
-            await self._writer.execute(f"SELECT put_{name}($1, now(), $2)", tenant_id, content)
+    async def _is_young(self) -> bool:
+        return bool(await self._connection.fetchval(_IS_YOUNG, self._target.name))
 
-    async def _read_heads(self, connection: asyncpg.Connection) -> Heads:
-        rows = await connection.fetch(_HEADS, self._tenant_id)
+    async def check_dependents(self) -> None:
+        """Raises TablesNeededError if others have made views of tables that are to be replaced."""
+        found = [] if self._tenant_id else await dependents(self._connection, self._target)
+        if found:
+            raise TablesNeededError(
+                f"The live tables cannot be replaced, because others depend on them: {', '.join(found)}. Drop that, "
+                f"replay, and make it anew; or replay one tenant at a time, which leaves the tables in place."
+            )
+
+    async def _live(self) -> Heads:
+        """How far the live tables are or, if they are not compared, how far the log is."""
+        is_behind = self._target.is_follower and self.is_compared
+        values: list[object] = [self._target.name] if is_behind else []
+        query = _PLACES if is_behind else _HEADS
+        if self._tenant_id is not None:
+            values.append(self._tenant_id)
+            query += f" AND tenant_id = ${len(values)}"
+        rows = await self._connection.fetch(query, *values)
         return {row["tenant_id"]: row["seq"] for row in rows}
 
-    async def _catch_up(self) -> None:
-        """Write what was appended since, from the snapshot of the transaction that is under way."""
-        for tenant_id, seq in (await self._read_heads(self._writer)).items():
-            seen = self.heads.get(tenant_id, 0)
-            if seq > seen:
-                await self._catch_up_tenant(tenant_id, seen, seq)
-                self.heads[tenant_id] = seq
+    async def build(self, owner_url: str, jobs: int, run: _Run, progress: Progress, *, is_resumed: bool) -> None:
+        if not is_resumed:
+            await self._shadow.cut(await self._live())
+        left, run.total = await self._shadow.left_to_do()
+        run.done = run.total - left
+        progress(run.done, run.total)
 
-    async def _catch_up_tenant(self, tenant_id: UUID, seen: int, seq: int) -> None:
-        touched = [row["stream_id"] for row in await self._writer.fetch(_STREAMS_SINCE, tenant_id, seen, seq)]
-        # Two people may have exchanged a unique value meanwhile: their rows cannot be written one after the other.
-        await self._writer.execute("DELETE FROM users WHERE tenant_id = $1 AND id = ANY ($2)", tenant_id, touched)
-        rows = Rows()
-        for stream_id in touched:
-            stream = Stream(tenant_id, stream_id, seen)
-            async for row in self._writer.cursor(_STREAM, tenant_id, stream_id, seq):
-                stream.take(row)
-            await self._finish(stream, rows, write=False)
-        await self._write(tenant_id, rows)
+        def report(events: int) -> None:
+            run.done += events
+            progress(min(run.done, run.total), run.total)
 
-    async def compare(self) -> tuple[list[Difference], int]:
-        """The first differences between the live rows and the rebuilt ones, and how many more there are.
+        while not await self._shadow.is_built():  # a slice that somebody held is passed over
+            await build(owner_url, self._target, self._shadow.schema, jobs, report)
+        await self._make_indexes(owner_url, jobs)
+        progress(run.total, run.total)
+        # Plans are right from the first query on, whether it compares or, after the swap, is a directory's.
+        await self._connection.execute(f"ANALYZE {', '.join(each.name for each in self._target.wanted_tables)}")
 
-        Both are seen as of one snapshot.
-        """
-        found: list[Difference] = []
-        more = 0
-        async with self._writer.transaction(isolation="repeatable_read"):
+    async def _make_indexes(self, owner_url: str, jobs: int) -> None:
+        missing = asyncio.Queue[str]()
+        for statement in await self._shadow.missing_indexes():
+            missing.put_nowait(statement)
+
+        async def make_some() -> None:
+            async with _connected(owner_url) as connection:
+                await use(connection, self._shadow.schema)
+                while not missing.empty():
+                    await self._make_index(connection, missing.get_nowait())
+
+        await asyncio.gather(*(make_some() for _ in range(jobs)))
+
+    async def _make_index(self, connection: asyncpg.Connection, statement: str) -> None:
+        try:
+            await connection.execute(statement)
+        except asyncpg.UniqueViolationError as error:
+            raise CannotApplyError(
+                f"{self._target.name} cannot be rebuilt: the log breaks {error.constraint_name}: {error.detail}"
+            ) from None
+
+    async def _catch_up(self) -> int:
+        """Apply what the live tables have and the rebuilt ones have not, by the snapshot of the transaction that is
+        under way, if one is. The number of events."""
+        live, rebuilt = await self._live(), await self._shadow.places()
+        behind = {tenant_id: seq for tenant_id, seq in live.items() if seq > rebuilt.get(tenant_id, 0)}
+        for tenant_id, seq in behind.items():
+            place = rebuilt.get(tenant_id, 0)
+            while place < seq:
+                place = await self._apply(tenant_id, place, min(BATCH, seq - place))
+        return sum(seq - rebuilt.get(tenant_id, 0) for tenant_id, seq in behind.items())
+
+    async def _apply(self, tenant_id: UUID, place: int, limit: int) -> int:
+        try:
+            return await self._apply_events(tenant_id, place, limit)
+        except Exception as error:
+            if isinstance(error, AlreadyRunningError) or not is_poison(error):
+                raise
+            raise CannotApplyError(
+                f"{self._target.name} cannot be rebuilt: an event of tenant {tenant_id}, from seq {place + 1} to "
+                f"{place + limit}, raises {type(error).__name__}: {error}"
+            ) from None
+
+    async def _apply_events(self, tenant_id: UUID, place: int, limit: int) -> int:
+        events = await read_log(self._connection, tenant_id, place, limit)
+        async with self._connection.transaction():
+            if not await self._connection.fetch(_NOTE_PLACE, tenant_id, place, place + len(events)):
+                raise _taken_for_dead()
+            await self._target.apply(Batch(self._connection, tenant_id, events))
+            await self._connection.execute(_NOTE_TOUCHED, list({event.stream_id for event in events} | {tenant_id}))
+        return place + len(events)
+
+    async def compare(self) -> None:
+        await self._catch_up()
+        async with self._connection.transaction(isolation="repeatable_read"):
             await self._catch_up()
-            for projection in INLINE:
-                query = _COMPARE.format(table=projection.name, key=", ".join(projection.key))
-                async for row in self._writer.cursor(query, self._tenant_id, prefetch=1_000):
-                    if len(found) < MOST_DIFFERENCES:
-                        found.append(_difference(projection, row["live"], row["rebuilt"]))
-                    else:
-                        more += 1
-        return found, more
+            await compare(self._connection, self._target.wanted_tables, self._tenant_id)
+            await self._connection.execute("TRUNCATE _touched")
 
-    async def swap(self) -> None:
-        """Raises TablesInUseError if the locks cannot be had."""
+    async def swap(self, run: _Run) -> float:
+        """For how many seconds writers had to wait. Raises TablesInUseError if the locks cannot be had."""
         for _ in range(SWAP_ATTEMPTS):
-            async with self._writer.transaction(isolation="repeatable_read"):
-                await self._catch_up()  # appends wait for the rest only
-            heads = dict(self.heads)
+            await self._catch_up_nearly()
             try:
-                async with self._writer.transaction():
-                    await self._swap()
+                async with self._connection.transaction():
+                    await keep_vacuum_away(self._connection, self._target, self._tenant_id)
+                    await self._catch_up_nearly()
+                    started = time.monotonic()
+                    await self._swap(run)
             except asyncpg.LockNotAvailableError:
-                self.heads = heads
-                await asyncio.sleep(SWAP_PAUSE)  # whoever waits behind us goes first
+                await asyncio.sleep(SWAP_PAUSE)
             else:
-                return
+                return time.monotonic() - started
         raise TablesInUseError(
             "The live tables cannot be replaced, because somebody keeps reading them. End long queries "
             "(pg_stat_activity lists them) and replay again."
         )
 
-    async def _swap(self) -> None:
-        await self._writer.execute(f"SET LOCAL lock_timeout = '{HEADS_PATIENCE}'")
+    async def _catch_up_nearly(self) -> None:
+        """Writers wait for the rest only."""
+        while await self._catch_up() > NEARLY:
+            pass
+
+    async def _swap(self, run: _Run) -> None:
+        lock = await stop_writers(self._connection, self._target, self._tenant_id)
+        await run.check(self._connection)
+        await self._catch_up()
         if self._tenant_id is None:
-            # Stronger than the row lock of an append: appends wait, and those under way are waited for.
-            await self._writer.execute("LOCK TABLE rollbook.heads IN EXCLUSIVE MODE")
-            await self._catch_up()
-            await self._swap_tables()
+            is_new = not await self.is_same_version()
+            await lock_tables(self._connection, lock, self._target)
+            await self.check_dependents()
+            await replace_tables(self._connection, self._target, self._shadow.schema, functions=is_new)
+            await note_swap(self._connection, self._target)
         else:
-            await self._writer.execute(_LOCK_HEAD, self._tenant_id)
-            await self._catch_up()
-            await self._swap_rows()
-
-    async def _swap_tables(self) -> None:
-        await self._writer.execute(f"SET LOCAL lock_timeout = '{TABLES_PATIENCE}'")
-        await self._writer.execute(_LOCK_TABLES)
-        await self._writer.execute(f"DROP TABLE {_tables('rollbook.')}")
-        for projection in INLINE:
-            await self._writer.execute(f"ALTER TABLE {projection.name} SET SCHEMA rollbook")
-
-    async def _swap_rows(self) -> None:
-        for projection in INLINE:
-            table = projection.name
-            await self._writer.execute(f"DELETE FROM rollbook.{table} WHERE tenant_id = $1", self._tenant_id)  # noqa: S608  constants
-            await self._writer.execute(_COPY.format(table=table), self._tenant_id)
+            await replace_rows(self._connection, self._target, self._tenant_id)
+        await self._connection.execute("DELETE FROM _run")  # nothing is left to resume
 
 
-def _tables(prefix: str = "") -> str:
-    return ", ".join(prefix + projection.name for projection in INLINE)
+_HEADS = "SELECT tenant_id, seq FROM rollbook.heads WHERE true"
 
+_PLACES = "SELECT tenant_id, seq FROM rollbook.places WHERE follower = $1"
 
-def _difference(projection: InlineProjection, live: str | None, rebuilt: str | None) -> Difference:
-    rows = [msgspec.json.decode(each, type=dict[str, Any]) if each else None for each in (live, rebuilt)]
-    known = rows[0] or rows[1] or {}
-    return Difference(projection.name, {name: known.get(name) for name in projection.key}, rows[0], rows[1])
-
-
-_SHADOWS = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, $1)"
-
-_HEADS = """
-    SELECT tenant_id, seq
+# More is waiting than was ever applied.
+_IS_YOUNG = """
+    SELECT sum(heads.seq) > 2 * coalesce(sum(places.seq), 0)
     FROM rollbook.heads
-    WHERE $1::uuid IS NULL OR tenant_id = $1
-    ORDER BY tenant_id
+    LEFT JOIN rollbook.places ON places.tenant_id = heads.tenant_id AND places.follower = $1
 """
 
-_EVENT = "tenant_id, seq, stream_id, version, source, recorded_at, data"
-
-_ALL_EVENTS = f"""
-    SELECT {_EVENT}
-    FROM rollbook.events
-    WHERE $1::uuid IS NULL OR tenant_id = $1
-    ORDER BY tenant_id, stream_id, version
-"""  # noqa: S608  constants
-
-# Refusals are many, and have no effect on any row.
-_STREAMS_SINCE = """
-    SELECT DISTINCT stream_id
-    FROM rollbook.events
-    WHERE tenant_id = $1 AND seq > $2 AND seq <= $3 AND type <> 'RequestRefused'
+_NOTE_PLACE = """
+    INSERT INTO _places AS place
+    VALUES ($1, $3)
+    ON CONFLICT (tenant_id) DO UPDATE SET seq = excluded.seq WHERE place.seq = $2
+    RETURNING seq
 """
 
-_STREAM = f"""
-    SELECT {_EVENT}
-    FROM rollbook.events
-    WHERE tenant_id = $1 AND stream_id = $2 AND seq <= $3 AND type <> 'RequestRefused'
-    ORDER BY version
-"""  # noqa: S608  constants
+_NOTE_TOUCHED = "INSERT INTO _touched SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING"
 
-# In the order in which our own queries name them: so none of those waits for us while we wait for it.
-_LOCK_TABLES = """
-    LOCK TABLE rollbook.tokens, rollbook.tenants, rollbook.seats, rollbook.users IN ACCESS EXCLUSIVE MODE
+_CLAIM = """
+    INSERT INTO rollbook.replays AS replay (projection, run, leased_until, events_done, events_total)
+    SELECT name, $2, now() + make_interval(secs => $3), 0, 0
+    FROM unnest($1::text[]) AS name
+    ORDER BY name
+    ON CONFLICT (projection) DO UPDATE SET run = excluded.run, leased_until = excluded.leased_until
+    WHERE replay.leased_until < now()
+    RETURNING projection
 """
 
-_LOCK_HEAD = "SELECT FROM rollbook.heads WHERE tenant_id = $1 FOR UPDATE"
+_SIGNS_OF_LIFE = "SELECT max(leased_until) FROM rollbook.replays WHERE projection = ANY ($1)"
 
-# The rebuilt tables are those on the search path.
-_COMPARE = """
-    SELECT to_jsonb(live) AS live, to_jsonb(rebuilt) AS rebuilt
-    FROM (SELECT * FROM rollbook.{table} WHERE $1::uuid IS NULL OR tenant_id = $1) AS live
-    FULL JOIN (SELECT * FROM {table} WHERE $1::uuid IS NULL OR tenant_id = $1) AS rebuilt USING ({key})
-    WHERE live IS DISTINCT FROM rebuilt
-    ORDER BY {key}
+_RENEW = """
+    UPDATE rollbook.replays
+    SET leased_until = now() + make_interval(secs => $2), events_done = $3, events_total = $4
+    WHERE run = $1
+    RETURNING projection
 """
-
-_COPY = "INSERT INTO rollbook.{table} SELECT * FROM {table} WHERE tenant_id = $1"

@@ -7,9 +7,18 @@ import asyncpg
 from msgspec import Struct
 
 from engine.engine import Outcome
-from engine.events import AnyEvent, Deactivated, Reactivated, RoleAssigned, UserDeleted, UserProvisioned
+from engine.events import (
+    AnyEvent,
+    AttributesChanged,
+    Deactivated,
+    Reactivated,
+    RoleAssigned,
+    UserDeleted,
+    UserProvisioned,
+)
 from engine.tenant import Tenant
 from engine.user import User
+from projections.table import Table
 
 
 class Difference(Struct, frozen=True):
@@ -29,10 +38,16 @@ class SeatsProjection:
     """Counts that every event brings up to date, for events say which role and whether a seat was held."""
 
     name = "seats"
-    key = ("tenant_id", "role")
+    version = 1
+    tables = (Table("seats", ("tenant_id", "role")),)
 
     def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[Difference]:
-        return [difference for each in outcome.recorded for difference in differences(each.event)]
+        return [difference for each in outcome.recorded if _moves(each.event) for difference in differences(each.event)]
+
+
+def _moves(event: AnyEvent) -> bool:
+    """Most events move no seat."""
+    return not isinstance(event, AttributesChanged)
 
 
 def differences(event: AnyEvent) -> Iterator[Difference]:

@@ -15,13 +15,15 @@ from engine.settings import Settings
 from engine.streams import Recorded
 from engine.tenant import Tenant, Token
 from engine.user import User
+from projections.table import Table
 
 
 class TenantsProjection:
     """One row for each tenant, with its settings."""
 
     name = "tenants"
-    key = ("tenant_id",)
+    version = 1
+    tables = (Table("tenants", ("tenant_id",)),)
 
     def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[dict[str, Any]]:
         tenant = outcome.state
@@ -41,9 +43,12 @@ class TokensProjection:
     """One row for each token."""
 
     name = "tokens"
-    key = ("tenant_id", "id")
+    version = 1
+    tables = (Table("tokens", ("tenant_id", "id")),)
 
     def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[dict[str, Any]]:
+        if not isinstance(outcome.state, Tenant):
+            return []
         return [row for each in outcome.recorded for row in _token_rows(each)]
 
 

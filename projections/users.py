@@ -15,8 +15,9 @@ from engine.schema import ENTERPRISE
 from engine.tenant import Tenant
 from engine.user import Origin, User
 from projections import where
+from projections.table import Table
 
-_COLUMNS = """
+COLUMNS = """
     id,
     version,
     attributes,
@@ -57,7 +58,8 @@ class UsersProjection:
     """One row for each user, equal to the state that its events make."""
 
     name = "users"
-    key = ("tenant_id", "id")
+    version = 1
+    tables = (Table("users", ("tenant_id", "id"), stream="id"),)
 
     def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[Row]:
         return [row_of(outcome.state)] if isinstance(outcome.state, User) else []
@@ -127,7 +129,7 @@ class Users:
 
     async def get(self, tenant_id: UUID, user_id: UUID) -> User | None:
         """The user, deleted or not; None if there never was one."""
-        query = f"SELECT {_COLUMNS} FROM rollbook.users WHERE tenant_id = $1 AND id = $2"  # noqa: S608  constants
+        query = f"SELECT {COLUMNS} FROM rollbook.users WHERE tenant_id = $1 AND id = $2"  # noqa: S608  constants
         row = await self._pool.fetchrow(query, tenant_id, user_id)
         return user_of(row) if row else None
 
@@ -135,14 +137,14 @@ class Users:
         """The users that are not deleted and fulfil the filter, in the order of their creation."""
         condition = where.compile_filter(filter_) if filter_ else where.Condition("true", ())
         total = _COUNTED if filter_ else _KNOWN
-        query = _PAGE.format(columns=_COLUMNS, total=total.format(condition=condition.sql), condition=condition.sql)
+        query = _PAGE.format(columns=COLUMNS, total=total.format(condition=condition.sql), condition=condition.sql)
         rows = await self._pool.fetch(query, tenant_id, offset, limit, *condition.values)
         # An empty page has one row, of the total alone.
         return Page([user_of(row) for row in rows if row["id"]], rows[0]["total"])
 
     async def all(self, tenant_id: UUID, after: UUID | None, limit: int, *, active: bool | None) -> list[User]:
         """Everybody, deleted people included, in the order of their creation, from behind `after`."""
-        rows = await self._pool.fetch(_ALL.format(columns=_COLUMNS), tenant_id, after or UUID(int=0), limit, active)
+        rows = await self._pool.fetch(_ALL.format(columns=COLUMNS), tenant_id, after or UUID(int=0), limit, active)
         return [user_of(row) for row in rows]
 
 

@@ -14,10 +14,14 @@ import pytest
 from api.app import create_app
 from api.composition import open_services
 from api.services import Services
-from engine.tenant import ChangeSettings, RegisterTenant
+from engine.resource import Values
+from engine.tenant import ChangeSettings, RegisterTenant, RevokeToken
+from engine.user import ProvisionUser, Terms
 from ops import administration
 from ops.database import Database
 from ops.postgres import EmbeddedPostgres, temporary_postgres
+from projections.follower import FOLLOWERS
+from projections.following import Following
 from projections.installation import create_store
 
 TEMPLATE = "rollbook_template"
@@ -132,3 +136,32 @@ async def directory(database: Database) -> AsyncIterator[Directory]:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://rollbook.test") as client:
             yield Directory(client, services, tenant_id, await issue(services, tenant_id))
+
+
+@pytest.fixture
+async def company(directory: Directory) -> Directory:
+    """A tenant in which a bit of everything has happened, beside another one; followers are up to date."""
+    await directory.set_settings(seat_limit=50)
+    ann = await directory.create("ann", title="Engineer", microsoftId="1", emails=[{"type": "work", "value": "a@x"}])
+    bob = await directory.create("bob", active=False, externalId="B")
+    eve = await directory.create("eve", role="Admin")
+    await directory.request("POST", "/scim/v2/Users", json={"userName": "ANN"})
+    await directory.request("PATCH", f"/v1/users/{ann}", json={"title": "Manager", "role": "owner"})
+    await directory.patch(ann, {"op": "replace", "path": "title", "value": "Director"})
+    await directory.patch(
+        bob, {"op": "replace", "value": {"active": "True", "urn:ietf:params:scim:schemas:core:2.0:User:role": "admin"}}
+    )
+    await directory.request("PUT", f"/scim/v2/Users/{bob}", json={"userName": "bob", "displayName": "Zoë ’—’"})
+    await directory.request("DELETE", f"/scim/v2/Users/{eve}")
+    await directory.create("eve")
+    services, tenant_id = directory.services, directory.tenant_id
+    await issue(services, tenant_id, "audit:read")
+    token_id = (await services.tenants.tokens(tenant_id))[-1].id
+    await services.engine.administer(RevokeToken(token_id), administration.cause(tenant_id))
+    other = await register(services, "fabrikam")
+    await issue(services, other)
+    await services.engine.carry_out(
+        ProvisionUser(Values({"userName": "ann"})), UUID(int=7), administration.cause(other), Terms()
+    )
+    await Following(services.pool, FOLLOWERS).catch_up()
+    return directory

@@ -26,6 +26,8 @@ from engine.settings import Settings
 from engine.tokens import SCOPES
 from ops.cli import app
 from ops.database import OWNER_URL, SERVICE_ROLE, SERVICE_URL, Database
+from projections.follower import FOLLOWERS
+from projections.following import Following
 from tests.conftest import Directory, connected
 
 TOP = Path(__file__).parents[1]
@@ -350,6 +352,7 @@ async def auditor(
 ) -> AsyncIterator[asyncpg.Connection]:
     """A store in which something has happened, seen by the auditor whom the guide has made."""
     await happenings(directory)
+    await Following(directory.services.pool, FOLLOWERS).catch_up()
     grants, settings = (block.text for block in blocks(AUDITOR, "sql") if block.heading == "Reading in SQL")
     await owner.execute(grants)
     async with connected(database.owner_url.replace("postgres@", "auditor@", 1)) as connection:
@@ -419,6 +422,16 @@ async def test_the_queries_of_the_auditor_guide_answer_their_questions(auditor: 
     assert column("Many people changed at once", "people") == []
     assert column("People whom nobody touched for 90 days", "user_id") == []
     assert column("Is the log complete", "last_seq", "missing") == [("10", "0")]
+    assert column("One person on a day", "version", "active", "role") == [("4", "True", "member")]
+    assert column("Everybody on a day", "user_name", "active", "role") == [
+        ("ada@contoso.example", "True", "member"),
+        ("bob@contoso.example", "False", "member"),
+    ]
+    assert [row["active"] for row in found["Seats after each change"][0]] == [1, 2, 2, 1]
+    assert column("How far the histories are", "follower", "behind", "error") == [
+        ("history", "0", "None"),
+        ("seat_history", "0", "None"),
+    ]
 
 
 async def test_the_auditor_can_verify_what_the_service_may_do(auditor: asyncpg.Connection) -> None:

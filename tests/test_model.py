@@ -19,6 +19,7 @@ from api.composition import open_services
 from engine.schema import CORE, ENTERPRISE
 from ops.database import Database
 from projections.rebuild import rebuild
+from projections.target import inline_target
 from tests.conftest import Directory, connected, issue, register
 
 Json = dict[str, Any]
@@ -278,7 +279,7 @@ class Traffic(RuleBasedStateMachine):
         self.rebuild(None if is_whole else self.directory.tenant_id, swap=True)
 
     def rebuild(self, tenant_id: UUID | None, *, swap: bool) -> None:
-        summary = self.run(rebuild(self.database.owner_url, tenant_id=tenant_id, swap=swap, progress=lambda *_: None))
+        summary = self.run(rebuild(self.database.owner_url, inline_target(), tenant_id=tenant_id, swap=swap))
         assert summary.differences == []
 
     def teardown(self) -> None:

@@ -21,6 +21,7 @@ from ops.entra_mapping import DEFAULT, SEED, Options
 from ops.entra_report import Report
 from ops.serve import listen, own_url
 from projections.rebuild import rebuild
+from projections.target import inline_target
 from tests.conftest import issue, register
 
 PEOPLE = 40
@@ -40,7 +41,7 @@ class Live:
         return EntraJob(f"{self.url}/scim/v2", token, directory, options, Random(7))
 
     async def differences(self) -> int:
-        summary = await rebuild(self.database.owner_url, tenant_id=None, swap=False, progress=lambda *_: None)
+        summary = await rebuild(self.database.owner_url, inline_target(), swap=False)
         return len(summary.differences)
 
 

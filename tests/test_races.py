@@ -23,6 +23,7 @@ from engine.user import PatchUser, ProvisionUser, Terms, User
 from ops.database import Database
 from projections.inline import INLINE
 from projections.rebuild import rebuild
+from projections.target import inline_target
 from tests.conftest import Directory, connected, issue, register
 from tests.test_budget import Proxy
 
@@ -389,7 +390,7 @@ async def test_while_connections_are_killed_every_request_is_answered_and_what_w
     assert statuses[201]
     assert statuses.keys() <= {201, 503}
     assert set(made) <= {str(row["id"]) for row in await owner.fetch("SELECT id FROM rollbook.users")}
-    summary = await rebuild(database.owner_url, tenant_id=None, swap=False, progress=lambda *_: None)
+    summary = await rebuild(database.owner_url, inline_target(), swap=False)
     assert summary.differences == []
 
 

@@ -1,109 +1,32 @@
-"""Replay: the log alone makes the live tables again, beside them, while others write and read, whatever happens."""
+"""Replay: the log alone makes the live tables again, beside them, while others write and read."""
 
 import asyncio
-import subprocess
-import sys
-import textwrap
-import threading
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import msgspec
 import pytest
 
-from api.composition import open_services
 from api.services import Services
-from engine import patch
 from engine.resource import Values
 from engine.tenant import ChangeSettings, RevokeToken
-from engine.user import PatchUser, ProvisionUser, Terms
+from engine.user import ProvisionUser, Terms
 from ops import administration
 from ops.database import Database
 from projections import rebuild as module
-from projections.rebuild import AlreadyRunningError, Difference, Summary, TablesInUseError, rebuild
+from projections.rebuild import TablesInUseError
+from projections.target import targets
 from tests.conftest import Directory, connected, issue, register
-
-TABLES = ("users", "seats", "tenants", "tokens")
-
-
-async def replay(
-    database: Database, tenant_id: UUID | None = None, *, swap: bool = True, meanwhile: Callable[[], None] | None = None
-) -> Summary:
-    """`meanwhile` is called when everything is folded that was in the log at first."""
-
-    def progress(done: int, total: int) -> None:
-        if done == total and meanwhile:
-            meanwhile()
-
-    return await rebuild(database.owner_url, tenant_id=tenant_id, swap=swap, progress=progress)
-
-
-async def differences(database: Database, tenant_id: UUID | None = None) -> list[Difference]:
-    return (await replay(database, tenant_id, swap=False)).differences
-
-
-async def live(owner: asyncpg.Connection) -> dict[str, list[str]]:
-    """Every row of every table."""
-    return {
-        table: [
-            row["row"]
-            for row in await owner.fetch(f"SELECT to_jsonb(t)::text AS row FROM rollbook.{table} AS t ORDER BY 1")  # noqa: S608  constants
-        ]
-        for table in TABLES
-    }
-
-
-def at_once(database: Database, work: Callable[[Services], Awaitable[Any]]) -> Callable[[], None]:
-    """Does the work from beginning to end, on another thread, while the replay stands still."""
-
-    async def run() -> None:
-        async with open_services(database.service_url) as services:
-            await work(services)
-
-    def meanwhile() -> None:
-        thread = threading.Thread(target=lambda: asyncio.run(run()))
-        thread.start()
-        thread.join()
-
-    return meanwhile
-
-
-async def change(services: Services, tenant_id: UUID, user_id: str, **values: Any) -> None:
-    operations = [{"op": "replace", "path": path, "value": value} for path, value in values.items()]
-    command = PatchUser(patch.read({"Operations": operations}, []))
-    await services.engine.carry_out(command, UUID(user_id), administration.cause(tenant_id), Terms())
-
-
-@pytest.fixture
-async def company(directory: Directory) -> Directory:
-    """A tenant in which a bit of everything has happened, beside another one."""
-    await directory.set_settings(seat_limit=50)
-    ann = await directory.create("ann", title="Engineer", microsoftId="1", emails=[{"type": "work", "value": "a@x"}])
-    bob = await directory.create("bob", active=False, externalId="B")
-    eve = await directory.create("eve", role="Admin")
-    await directory.request("POST", "/scim/v2/Users", json={"userName": "ANN"})
-    await directory.request("PATCH", f"/v1/users/{ann}", json={"title": "Manager", "role": "owner"})
-    await directory.patch(ann, {"op": "replace", "path": "title", "value": "Director"})
-    await directory.patch(
-        bob, {"op": "replace", "value": {"active": "True", "urn:ietf:params:scim:schemas:core:2.0:User:role": "admin"}}
-    )
-    await directory.request("PUT", f"/scim/v2/Users/{bob}", json={"userName": "bob", "displayName": "Zoë ’—’"})
-    await directory.request("DELETE", f"/scim/v2/Users/{eve}")
-    await directory.create("eve")
-    services, tenant_id = directory.services, directory.tenant_id
-    await issue(services, tenant_id, "audit:read")
-    token_id = (await services.tenants.tokens(tenant_id))[-1].id
-    await services.engine.administer(RevokeToken(token_id), administration.cause(tenant_id))
-    other = await register(services, "fabrikam")
-    await issue(services, other)
-    await services.engine.carry_out(
-        ProvisionUser(Values({"userName": "ann"})), UUID(int=7), administration.cause(other), Terms()
-    )
-    return directory
-
+from tests.replays import (
+    TABLES,
+    change,
+    differences,
+    live,
+    replay,
+    target_of,
+    write_until,
+)
 
 # What it says, and what it mends.
 
@@ -113,10 +36,11 @@ async def test_what_the_log_makes_equals_what_is_live(
 ) -> None:
     before = await live(owner)
 
-    summary = await replay(database)
+    for target in targets():
+        summary = await replay(database, target=target)
 
-    assert (summary.differences, summary.swapped, summary.more) == ([], True, 0)
-    assert summary.events == await owner.fetchval("SELECT count(*) FROM rollbook.events")
+        assert (summary.differences, summary.pause is not None, summary.more) == ([], True, 0)
+        assert summary.events == await owner.fetchval("SELECT count(*) FROM rollbook.events")
     assert await live(owner) == before
 
 
@@ -124,11 +48,11 @@ async def test_tables_that_were_lost_come_back_as_they_were(
     company: Directory, database: Database, owner: asyncpg.Connection
 ) -> None:
     before = await live(owner)
-    await owner.execute("TRUNCATE rollbook.users, rollbook.seats, rollbook.tenants, rollbook.tokens")
+    await owner.execute(f"TRUNCATE {', '.join(f'rollbook.{table}' for table in TABLES)}")
 
-    summary = await replay(database)
+    found = [each for target in targets() for each in (await replay(database, target=target)).differences]
 
-    assert {each.table for each in summary.differences} == set(TABLES)
+    assert {each.table for each in found} == set(TABLES)
     assert await live(owner) == before
 
 
@@ -138,45 +62,63 @@ ROWS = {
     "seats": "role = 'owner'",
     "tenants": "name = 'contoso'",
     "tokens": "revoked_at IS NOT NULL",
+    "history": "valid_to_seq IS NULL AND role = 'owner'",
+    "seat_changes": "seq = (SELECT min(seq) FROM rollbook.seat_changes WHERE active = 3)",
+    "seat_days": "peak = 3",
 }
 CORRUPTIONS = {
     "users": {"attributes": """attributes || '{"title": "Boss"}'""", "version": "9"},
     "seats": {"active": "active + 1", "deleted": "5"},
     "tenants": {"seat_limit": "1000000"},
     "tokens": {"scopes": "'{admin}'", "revoked_at": "NULL"},
+    "history": {"valid_from": "valid_from + interval '1 us'"},
+    "seat_changes": {"by_role": """'{"member": 4.0}'""", "active": "5"},
+    "seat_days": {"peak": "7"},
 }
 GHOSTS: dict[str, dict[str, Any]] = {
     "users": {"id": str(UUID(int=1)), "user_name": "ghost", "microsoft_id": None},
     "seats": {"role": "ghost"},
     "tenants": {"tenant_id": str(UUID(int=1))},
     "tokens": {"id": str(UUID(int=1)), "digest": "ghost"},
+    "history": {"user_id": str(UUID(int=1))},
+    "seat_changes": {"seq": 999},
+    "seat_days": {"day": "2020-02-29"},
 }
 
 
+@pytest.mark.parametrize("is_whole", [True, False], ids=["all tenants", "one tenant"])
 @pytest.mark.parametrize("table", TABLES)
 async def test_a_check_names_a_corrupted_row_by_table_key_and_columns_and_replay_mends_it(
-    company: Directory, database: Database, owner: asyncpg.Connection, table: str
+    company: Directory, database: Database, owner: asyncpg.Connection, table: str, is_whole: bool
 ) -> None:
+    tenant_id, target = None if is_whole else company.tenant_id, target_of(table)
     before = await live(owner)
     columns = CORRUPTIONS[table]
     assignments = ", ".join(f"{column} = {value}" for column, value in columns.items())
     row = await owner.fetchrow(f"UPDATE rollbook.{table} SET {assignments} WHERE {ROWS[table]} RETURNING *")  # noqa: S608  constants
     broken = await live(owner)
 
-    [found] = await differences(database)
+    [found] = (await replay(database, tenant_id, target=target, swap=False)).differences
 
-    assert found.table == table
-    assert found.key == {name: str(row[name]) for name in found.key}
+    stream = row[next(each.stream for each in target.wanted_tables if each.name == table)]
+    last = "SELECT max(seq) FROM rollbook.events WHERE stream_id = $1"
+    assert (found.table, found.tenant) == (table, "contoso")
+    assert {name: str(value) for name, value in found.key.items()} == {name: str(row[name]) for name in found.key}
+    assert found.last_seq == await owner.fetchval(last, stream)
     assert sorted(found.columns()) == sorted(columns)
     assert await live(owner) == broken
-    assert (await replay(database)).differences == [found]
+    assert (await replay(database, tenant_id, target=target)).differences == [found]
     assert await live(owner) == before
 
 
+@pytest.mark.parametrize("is_whole", [True, False], ids=["all tenants", "one tenant"])
 @pytest.mark.parametrize("table", TABLES)
 async def test_a_check_names_a_missing_row_and_one_too_many_and_replay_mends_both(
-    company: Directory, database: Database, owner: asyncpg.Connection, table: str
+    company: Directory, database: Database, owner: asyncpg.Connection, table: str, is_whole: bool
 ) -> None:
+    if table == "tenants" and not is_whole:
+        pytest.skip("the one too many is another tenant's")
+    tenant_id, target = None if is_whole else company.tenant_id, target_of(table)
     before = await live(owner)
     ghost = msgspec.json.encode(GHOSTS[table]).decode()
     await owner.execute(
@@ -191,16 +133,27 @@ async def test_a_check_names_a_missing_row_and_one_too_many_and_replay_mends_bot
     )
     broken = await live(owner)
 
-    found = await differences(database)
+    found = (await replay(database, tenant_id, target=target, swap=False)).differences
 
     missing, extra = sorted(found, key=lambda each: each.live is not None)
     assert (missing.table, missing.live, extra.table, extra.rebuilt) == (table, None, table, None)
-    assert missing.key == {name: str(gone[name]) for name in missing.key}
+    assert {name: str(value) for name, value in missing.key.items()} == {name: str(gone[name]) for name in missing.key}
     assert extra.live is not None
     assert GHOSTS[table].items() <= extra.live.items()
     assert await live(owner) == broken
-    await replay(database)
+    await replay(database, tenant_id, target=target)
     assert await live(owner) == before
+
+
+async def test_a_number_that_is_written_in_another_way_is_a_difference(
+    company: Directory, database: Database, owner: asyncpg.Connection
+) -> None:
+    await owner.execute("""UPDATE rollbook.seat_changes SET by_role = '{"member": 1.0}' WHERE active = 1""")
+
+    found = await differences(database)
+
+    assert {each.table for each in found} == {"seat_changes"}
+    assert {tuple(each.columns()) for each in found} == {("by_role",)}
 
 
 async def test_replay_of_one_tenant_leaves_the_others_as_they_are(
@@ -267,7 +220,7 @@ async def test_two_people_who_exchange_their_names_during_a_replay_are_told_apar
         await change(services, tenant_id, ann, userName="exchange-b", microsoftId="exchange-b")
 
     for only in (None, tenant_id):
-        assert (await replay(database, only, meanwhile=at_once(database, exchange))).differences == []
+        assert (await replay(database, only, meanwhile=lambda: exchange(company.services))).differences == []
         await exchange(company.services)
     assert await differences(database) == []
 
@@ -288,7 +241,7 @@ async def test_whatever_happens_during_a_replay_is_in_the_new_tables(
         create = ProvisionUser(Values({"userName": "new"}))
         await services.engine.carry_out(create, UUID(int=8), administration.cause(new), Terms())
 
-    summary = await replay(database, meanwhile=at_once(database, work))
+    summary = await replay(database, meanwhile=lambda: work(company.services))
 
     assert summary.differences == []
     assert await differences(database) == []
@@ -373,195 +326,7 @@ async def test_a_replay_that_had_to_wait_for_a_query_misses_nothing_of_what_happ
             writing = [asyncio.create_task(write_until(replaying, company)) for _ in range(6)]
             await asyncio.sleep(1)
             assert not replaying.done()
-        assert (await replaying).swapped
+        assert (await replaying).pause is not None
         await asyncio.gather(*writing)
 
     assert await differences(database) == []
-
-
-async def write_until(done: asyncio.Task[Any], directory: Directory) -> None:
-    while not done.done():
-        async with asyncio.timeout(5):
-            await directory.create(str(uuid4()), active=False)
-            await directory.request("GET", "/scim/v2/Users")
-
-
-# When it is interrupted.
-
-
-async def test_of_two_replays_at_a_time_the_second_is_refused(company: Directory, database: Database) -> None:
-    refused: list[BaseException] = []
-
-    async def second(_: Services) -> None:
-        for only in (None, company.tenant_id):
-            try:
-                await replay(database, only)
-            except AlreadyRunningError as error:
-                refused.append(error)
-
-    assert (await replay(database, meanwhile=at_once(database, second))).differences == []
-    assert len(refused) == 2
-
-
-async def test_a_replay_that_is_cancelled_leaves_everything_as_it_was(
-    company: Directory, database: Database, owner: asyncpg.Connection
-) -> None:
-    before = await live(owner)
-    await owner.execute("UPDATE rollbook.users SET role = 'broken'")
-    broken = await live(owner)
-
-    async def cancelled_when(is_time: asyncio.Event) -> None:
-        replaying = asyncio.create_task(replay(database, meanwhile=is_folded.set))
-        await is_time.wait()
-        await asyncio.sleep(0.1)
-        replaying.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await replaying
-        assert await live(owner) == broken
-        assert not await owner.fetchval(SHADOWS)
-
-    is_now, is_folded = asyncio.Event(), asyncio.Event()
-    is_now.set()
-    async with connected(database.owner_url) as other:
-        async with other.transaction():
-            await other.execute("LOCK TABLE rollbook.events IN ACCESS EXCLUSIVE MODE")
-            await cancelled_when(is_now)  # while it reads the log
-        async with other.transaction():
-            await other.execute("LOCK TABLE rollbook.users IN ACCESS SHARE MODE")
-            await cancelled_when(is_folded)  # while it waits for the swap
-    await replay(database)
-    assert await live(owner) == before
-
-
-SHADOWS = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'rollbook_replay%'"
-LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-GUARD, READER, WRITER = "%FOR UPDATE NOWAIT%", "%FROM rollbook.events%", "%put_%"
-
-
-@pytest.mark.parametrize("backend", [GUARD, READER, WRITER], ids=["guard", "reader", "writer"])
-async def test_a_replay_whose_backend_is_killed_leaves_the_tables_right_and_the_next_one_works(
-    company: Directory, database: Database, owner: asyncpg.Connection, backend: str
-) -> None:
-    before = await live(owner)
-
-    with pytest.raises(LOST):
-        await replay(database, meanwhile=at_once(database, lambda _: kill(database, backend)))
-
-    assert await live(owner) == before
-    await owner.execute("UPDATE rollbook.users SET role = 'broken'")
-    await replay(database)
-    assert await live(owner) == before
-    assert not await owner.fetchval(SHADOWS)
-
-
-async def kill(database: Database, query: str) -> None:
-    async with connected(database.owner_url) as connection:
-        killed = await connection.fetch(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND usename = 'postgres' AND query LIKE $1 AND pid <> pg_backend_pid()",
-            query,
-        )
-    assert len(killed) == 1
-
-
-async def test_a_replay_that_has_lost_its_lock_cannot_spoil_the_one_that_runs_after_it(
-    database: Database, owner: asyncpg.Connection
-) -> None:
-    await fill(owner, 5_000, 1_000)
-    await replay(database)
-    is_folded, is_over = threading.Event(), threading.Event()
-    summaries: list[Summary] = []
-
-    def wait_for_the_end(done: int, total: int) -> None:
-        if done == total:
-            is_folded.set()
-            is_over.wait(30)
-
-    def run_second() -> None:
-        second = rebuild(database.owner_url, tenant_id=None, swap=True, progress=wait_for_the_end)
-        summaries.append(asyncio.run(second))
-
-    thread = threading.Thread(target=run_second)
-
-    def lose_the_lock(done: int, _: int) -> None:
-        if done == 1_000:
-            at_once(database, lambda _: kill(database, GUARD))()
-            thread.start()
-            is_folded.wait(30)
-
-    with pytest.raises(LOST):
-        await rebuild(database.owner_url, tenant_id=None, swap=True, progress=lose_the_lock)
-    is_over.set()
-    await asyncio.to_thread(thread.join)
-
-    assert [each.differences for each in summaries] == [[]]
-    assert await differences(database) == []
-
-
-# A long log.
-
-EVENTS, STREAMS = 200_000, 40_000
-
-_LOG = """
-    INSERT INTO rollbook.events
-    SELECT
-        md5('big')::uuid, n, CASE n WHEN 1 THEN md5('big') ELSE md5(stream::text) END::uuid, version,
-        data ->> 'type', timestamptz '2026-01-01' + n * interval '1 ms', 'directory', 'a', NULL, md5(n::text)::uuid,
-        data, 'salt', sha256('salt' || convert_to(data::text, 'UTF8'))
-    FROM (
-        SELECT
-            n,
-            (n - 2) % $2 AS stream,
-            CASE n WHEN 1 THEN 1 ELSE 1 + (n - 2) / $2 END AS version,
-            CASE
-                WHEN n = 1 THEN json_build_object('type', 'TenantRegistered', 'name', 'big', 'settings', '{}'::json)
-                WHEN n < 2 + $2 THEN json_build_object(
-                    'type', 'UserProvisioned', 'active', true, 'role', 'member', 'attributes', json_build_object(
-                        'userName', 'user-' || n || '@contoso.example', 'title', 'Engineer', 'displayName', 'No. ' || n
-                    )
-                )
-                ELSE json_build_object(
-                    'type', 'AttributesChanged', 'changes', json_build_object(
-                        'title', json_build_object('from', 'Engineer', 'to', 'Engineer ' || n)
-                    )
-                )
-            END AS data
-        FROM generate_series(1, $1::int) AS n
-    ) AS numbered
-"""
-
-
-async def fill(owner: asyncpg.Connection, events: int, streams: int) -> None:
-    """A tenant with so many events, of so many people."""
-    await owner.execute(_LOG, events, streams)
-    await owner.execute("INSERT INTO rollbook.heads SELECT md5('big')::uuid, $1::bigint, now()", events)
-
-
-_PEAK = """
-    import asyncio, re, sys
-    from pathlib import Path
-    from projections.rebuild import rebuild
-
-    summary = asyncio.run(rebuild(sys.argv[1], tenant_id=None, swap=True, progress=lambda *_: None))
-    # Not getrusage: its peak is that of the process before exec, too.
-    peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
-    print(summary.events, len(summary.differences) + summary.more, int(peak[1]) // 1024)
-"""
-
-
-@pytest.mark.parametrize("streams", [STREAMS, 1], ids=["of many people", "of one person"])
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's peak")
-async def test_a_long_log_takes_little_memory_even_if_every_row_differs(
-    database: Database, owner: asyncpg.Connection, streams: int
-) -> None:
-    await fill(owner, EVENTS, streams)
-
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", textwrap.dedent(_PEAK), database.owner_url, stdout=subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    events, found, peak = map(int, output.split())
-
-    assert (events, found) == (EVENTS, streams + 2)
-    assert peak < 150, f"{peak} MB"
-    assert await owner.fetchval("SELECT reltuples FROM pg_class WHERE oid = 'rollbook.users'::regclass") == streams

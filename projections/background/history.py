@@ -1,0 +1,147 @@
+"""Who was what and when: a row for each state that a user was ever in."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from engine import user
+from engine.events import UserEvent
+from engine.streams import Recorded
+from engine.user import Origin, User
+from projections.batch import Batch, Logged
+from projections.follower import Follower
+from projections.table import Table
+
+_COLUMNS = (
+    "tenant_id",
+    "user_id",
+    "valid_from_seq",
+    "valid_from",
+    "version",
+    "active",
+    "role",
+    "attributes",
+    "origins",
+    "prefixes",
+    "is_deleted",
+    "created_at",
+    "deleted_at",
+    "valid_to_seq",
+    "valid_to",
+)
+
+_STILL: tuple[None, None] = (None, None)
+
+
+class History(Follower):
+    """Each event of a user ends the state before it and begins another one."""
+
+    name = "history"
+    version = 1
+    tables = (Table("history", ("tenant_id", "user_id", "valid_from_seq"), stream="user_id"),)
+    by_stream = True
+
+    async def apply(self, batch: Batch) -> None:
+        streams = [found for found in batch.streams() if found[0].stream_id != batch.tenant_id]
+        if not streams:
+            return
+        known = {found[0].stream_id: found for found in streams if found[0].version > 1}
+        states = await _states(batch, list(known)) if known else {}
+        if known:
+            await batch.connection.execute(
+                _END,
+                batch.tenant_id,
+                list(known),
+                [found[0].seq for found in known.values()],
+                [found[0].recorded_at for found in known.values()],
+            )
+        rows = [row for found in streams for row in _rows(batch.tenant_id, states, found)]
+        await batch.connection.copy_records_to_table("history", records=rows, columns=_COLUMNS)
+
+
+FOLLOWER = History()
+
+
+async def _states(batch: Batch, user_ids: Sequence[UUID]) -> Mapping[UUID, User]:
+    rows = await batch.connection.fetch(_STATES, batch.tenant_id, user_ids)
+    return {row["user_id"]: user_of(row) for row in rows}
+
+
+def _rows(tenant_id: UUID, states: Mapping[UUID, User], events: Sequence[Logged]) -> Iterator[tuple[Any, ...]]:
+    """The states that one stream's events begin, each with the event that ended it, the last one open."""
+    before = states.get(events[0].stream_id) if states else None
+    endings = [*((event.seq, event.recorded_at) for event in events[1:]), _STILL]
+    for event, ending in zip(events, endings, strict=True):
+        before = user.evolve(before, cast("Recorded[UserEvent]", event))
+        yield _row(tenant_id, event, before, ending)
+
+
+def _row(tenant_id: UUID, event: Logged, state: User, ending: tuple[Any, Any]) -> tuple[Any, ...]:
+    return (
+        tenant_id,
+        state.id,
+        event.seq,
+        event.recorded_at,
+        state.version,
+        state.active,
+        state.role,
+        msgspec.json.encode(state.attributes).decode(),
+        msgspec.json.encode(state.origins).decode(),
+        state.prefixes,
+        state.is_deleted,
+        state.created_at,
+        state.deleted_at,
+        *ending,
+    )
+
+
+def user_of(row: asyncpg.Record) -> User:
+    """The user as a row has it."""
+    return User(
+        id=row["user_id"],
+        version=row["version"],
+        attributes=msgspec.json.decode(row["attributes"]),
+        active=row["active"],
+        role=row["role"],
+        origins=_ORIGINS.decode(row["origins"]),
+        prefixes=tuple(row["prefixes"]),
+        is_deleted=row["is_deleted"],
+        deleted_at=row["deleted_at"],
+        created_at=row["created_at"],
+        modified_at=row["valid_from"],
+    )
+
+
+_ORIGINS = msgspec.json.Decoder(dict[str, Origin])
+
+# For each user the last row alone, however long the history is.
+_STATES = """
+    SELECT last.*
+    FROM unnest($2::uuid[]) AS wanted(user_id)
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM history
+        WHERE tenant_id = $1 AND user_id = wanted.user_id
+        ORDER BY valid_from_seq DESC
+        LIMIT 1
+    ) AS last
+"""
+
+_END = """
+    UPDATE history
+    SET valid_to_seq = ending.seq, valid_to = ending.at
+    FROM unnest($2::uuid[], $3::bigint[], $4::timestamptz[]) AS ending(user_id, seq, at)
+    CROSS JOIN LATERAL (
+        SELECT valid_from_seq
+        FROM history
+        WHERE tenant_id = $1 AND user_id = ending.user_id
+        ORDER BY valid_from_seq DESC
+        LIMIT 1
+    ) AS last
+    WHERE history.tenant_id = $1
+        AND history.user_id = ending.user_id
+        AND history.valid_from_seq = last.valid_from_seq
+"""

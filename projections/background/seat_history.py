@@ -1,0 +1,94 @@
+"""How many seats were taken, and when: after each change, and the peak of each day."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from projections import seats
+from projections.batch import Batch, Logged
+from projections.follower import Follower
+from projections.table import Table
+
+
+class SeatChange(Struct, frozen=True):
+    """The seats after an event: active users by role; roles that nobody active has are left out."""
+
+    event: Logged
+    by_role: dict[str, int]
+
+    @property
+    def active(self) -> int:
+        return sum(self.by_role.values())
+
+    @property
+    def day(self) -> date:
+        return self.event.recorded_at.astimezone(UTC).date()
+
+
+class SeatHistory(Follower):
+    """Counts on from the last change, event by event."""
+
+    name = "seat_history"
+    version = 1
+    tables = (Table("seat_changes", ("tenant_id", "seq")), Table("seat_days", ("tenant_id", "day")))
+
+    async def apply(self, batch: Batch) -> None:
+        last = await batch.connection.fetchval(_LAST, batch.tenant_id)
+        before: dict[str, int] = msgspec.json.decode(last) if last else {}
+        changes = list(changes_of(before, batch.events))
+        if not changes:
+            return
+        await batch.connection.copy_records_to_table(
+            "seat_changes",
+            records=[
+                (batch.tenant_id, each.event.seq, each.event.recorded_at, each.active, _json(each.by_role))
+                for each in changes
+            ],
+            columns=("tenant_id", "seq", "recorded_at", "active", "by_role"),
+        )
+        days = [(batch.tenant_id, *day) for day in days_of(sum(before.values()), changes)]
+        await batch.connection.executemany(_PUT_DAY, days)
+
+
+FOLLOWER = SeatHistory()
+
+
+def changes_of(before: dict[str, int], events: Sequence[Logged]) -> Iterator[SeatChange]:
+    """The seats after each of the events that changes them, counted on from those before."""
+    active = Counter(before)
+    for event in events:
+        counted = {each.role: each.active for each in seats.differences(event.event) if each.active}
+        if counted:
+            active.update(counted)
+            yield SeatChange(event, {role: active[role] for role in sorted(active) if active[role]})
+
+
+def days_of(opening: int, changes: Sequence[SeatChange]) -> Iterator[tuple[date, int, int]]:
+    """Each day with its peak and what was taken at its end; a day opens with what was taken before."""
+    day, peak, active = changes[0].day, opening, opening
+    for change in changes:
+        if change.day != day:
+            yield day, peak, active
+            day, peak = change.day, active
+        active = change.active
+        peak = max(peak, active)
+    yield day, peak, active
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+_LAST = "SELECT by_role FROM seat_changes WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1"
+
+_PUT_DAY = """
+    INSERT INTO seat_days AS known
+    VALUES ($1, $2, $3, $4)
+    ON CONFLICT (tenant_id, day) DO UPDATE SET
+        peak = greatest(known.peak, excluded.peak),
+        active = excluded.active
+"""

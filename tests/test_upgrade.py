@@ -1,0 +1,202 @@
+"""Newer programs on older stores: the old version serves until the new one is ready."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from ops.database import Database, prepare
+from ops.trouble import Trouble
+from projections.batch import Batch
+from projections.follower import FOLLOWERS, Follower
+from projections.following import Following
+from projections.rebuild import OtherVersionError
+from projections.table import Table
+from projections.target import Target, follower_target, inline_target
+from projections.users import UsersProjection
+from tests.conftest import Directory
+from tests.replays import SHADOWS, differences, fill, follow, live, replay, write_until
+
+# As version 1 left it, before there were followers.
+VERSION_1 = """
+    DROP TABLE rollbook.projections, rollbook.places, rollbook.replays;
+    DROP TABLE rollbook.history, rollbook.seat_changes, rollbook.seat_days;
+    UPDATE rollbook.store SET version = 1
+"""
+
+
+async def test_a_store_of_version_1_with_people_in_it_gets_its_followers_while_its_service_goes_on(
+    company: Directory, database: Database, owner: asyncpg.Connection
+) -> None:
+    before = await live(owner)
+    await owner.execute(VERSION_1)
+
+    upgrading = asyncio.gather(*(prepare(database) for _ in range(3)))
+    await asyncio.gather(upgrading, write_until(upgrading, company))
+    await follow(company.services)
+
+    assert await owner.fetchval("SELECT version FROM rollbook.store") == 2
+    assert set(before["history"]) <= set((await live(owner))["history"])
+    assert await differences(database) == []
+
+
+@pytest.fixture
+def changed(monkeypatch: pytest.MonkeyPatch) -> Target:
+    """The inline projections as a newer program might have them: with a column more."""
+    monkeypatch.setattr(UsersProjection, "version", 2)
+    column = "title text GENERATED ALWAYS AS (attributes ->> 'title') STORED"
+    target = inline_target()
+    ddl = target.ddl.replace("    deleted_at timestamptz NULL,\n", f"    deleted_at timestamptz NULL,\n {column},\n", 1)
+    target = replace(target, ddl=ddl)
+    monkeypatch.setattr("ops.database.inline_target", lambda: target)
+    return target
+
+
+TITLES = "SELECT count(*) FROM rollbook.users WHERE title IS DISTINCT FROM attributes ->> 'title'"
+
+
+async def test_a_changed_inline_projection_is_rebuilt_at_the_start_while_old_programs_read_and_write(
+    company: Directory, database: Database, owner: asyncpg.Connection, changed: Target
+) -> None:
+    starting = asyncio.gather(prepare(database), prepare(database))  # both programs start, one of them rebuilds
+
+    await asyncio.gather(starting, *(write_until(starting, company) for _ in range(4)))
+
+    await company.create("afterwards", title="New")
+    assert await owner.fetchval(TITLES) == 0
+    assert await owner.fetchval("SELECT version FROM rollbook.projections WHERE name = 'users'") == 2
+    assert not await owner.fetchval(SHADOWS)
+    assert (await replay(database, target=changed, swap=False)).differences == []
+
+
+async def test_a_changed_projection_can_neither_be_compared_nor_replaced_in_part(
+    company: Directory, database: Database, changed: Target
+) -> None:
+    with pytest.raises(OtherVersionError):
+        await replay(database, target=changed, swap=False)
+    with pytest.raises(OtherVersionError):
+        await replay(database, company.tenant_id, target=changed)
+
+
+async def test_a_program_does_not_take_a_newer_ones_tables_back(
+    company: Directory, database: Database, owner: asyncpg.Connection
+) -> None:
+    await owner.execute("UPDATE rollbook.projections SET version = 3 WHERE name IN ('seats', 'history')")
+
+    with pytest.raises(Trouble, match="newer Rollbook"):
+        await prepare(database)
+    for target in (inline_target(), follower_target(FOLLOWERS[0])):
+        with pytest.raises(OtherVersionError, match="newer Rollbook"):
+            await replay(database, target=target)
+
+
+async def test_an_upgrade_that_cannot_be_done_is_told_and_the_old_tables_stay(
+    database: Database, owner: asyncpg.Connection, changed: Target
+) -> None:
+    await fill(owner, 300, 100)
+    await owner.execute("UPDATE rollbook.events SET data = '{}', digest = sha256(salt || '{}'::bytea) WHERE seq = 150")
+
+    with pytest.raises(Trouble, match="at seq 150 of tenant big"):
+        await prepare(database)
+
+    assert await owner.fetchval("SELECT version FROM rollbook.projections WHERE name = 'users'") == 1
+
+
+class Types(Follower):
+    """How many events of each type there are."""
+
+    name = "types"
+    version = 1
+    tables: tuple[Table, ...] = (Table("types", ("tenant_id", "type")),)
+
+    @property
+    def ddl(self) -> str:
+        return """
+            CREATE TABLE types (tenant_id uuid, type text, count int NOT NULL, PRIMARY KEY (tenant_id, type));
+            GRANT SELECT, INSERT, UPDATE ON types TO rollbook_service
+        """
+
+    async def apply(self, batch: Batch) -> None:
+        await batch.connection.executemany(
+            "INSERT INTO types AS known VALUES ($1, $2, 1) "
+            "ON CONFLICT (tenant_id, type) DO UPDATE SET count = known.count + 1",
+            [(batch.tenant_id, type(each.event).__name__) for each in batch.events],
+        )
+
+
+class NewTypes(Types):
+    """With the last seq of each, and a table of those who asked."""
+
+    version = 2
+    tables = (*Types.tables, Table("sources", ("tenant_id", "source")))
+
+    @property
+    def ddl(self) -> str:
+        return """
+            CREATE TABLE types (
+                tenant_id uuid, type text, count int NOT NULL, last_seq bigint NOT NULL, PRIMARY KEY (tenant_id, type)
+            );
+            CREATE TABLE sources (tenant_id uuid, source text, count int NOT NULL, PRIMARY KEY (tenant_id, source));
+            CREATE INDEX sources_by_count ON sources (tenant_id, count);
+            GRANT SELECT, INSERT, UPDATE ON types, sources TO rollbook_service
+        """
+
+    async def apply(self, batch: Batch) -> None:
+        await batch.connection.executemany(
+            "INSERT INTO types AS known VALUES ($1, $2, 1, $3) "
+            "ON CONFLICT (tenant_id, type) DO UPDATE SET count = known.count + 1, last_seq = excluded.last_seq",
+            [(batch.tenant_id, type(each.event).__name__, each.seq) for each in batch.events],
+        )
+        await batch.connection.executemany(
+            "INSERT INTO sources AS known VALUES ($1, $2, 1) "
+            "ON CONFLICT (tenant_id, source) DO UPDATE SET count = known.count + 1",
+            [(batch.tenant_id, each.source) for each in batch.events],
+        )
+
+
+async def test_a_changed_follower_is_rebuilt_while_the_old_one_follows_and_goes_on_from_there(
+    company: Directory, database: Database, owner: asyncpg.Connection
+) -> None:
+    await owner.execute("SET ROLE rollbook_owner; SET search_path = rollbook")
+    await owner.execute(Types().ddl)
+    await owner.execute("INSERT INTO projections (name, version, is_follower) VALUES ('types', 1, true)")
+    await owner.execute("RESET ROLE; RESET search_path")
+    pool = company.services.pool
+    await Following(pool, [Types()]).catch_up()
+    old = asyncio.create_task(Following(pool, [Types()]).run())
+    wrong = (
+        "SELECT count(*) FROM rollbook.heads "
+        "WHERE seq <> (SELECT sum(count) FROM rollbook.{} AS t WHERE t.tenant_id = heads.tenant_id)"
+    )
+    assert await owner.fetchval(wrong.format("types")) == 0
+
+    upgrading = asyncio.create_task(replay(database, target=follower_target(NewTypes())))
+    await asyncio.gather(upgrading, *(write_until(upgrading, company) for _ in range(4)))
+    await company.create("afterwards")
+    await asyncio.sleep(0.3)
+    old.cancel()
+    with suppress(asyncio.CancelledError):
+        await old
+    await Following(pool, [NewTypes()]).catch_up()
+
+    assert not upgrading.result().is_compared
+    assert await owner.fetchval(wrong.format("types")) == 0
+    assert await owner.fetchval(wrong.format("sources")) == 0
+    assert (await replay(database, target=follower_target(NewTypes()))).differences == []
+    assert (await replay(database, company.tenant_id, target=follower_target(NewTypes()))).differences == []
+
+
+async def test_a_follower_that_has_hardly_begun_is_built_up_to_the_end_of_the_log(
+    database: Database, owner: asyncpg.Connection
+) -> None:
+    tenant_id = await fill(owner, 1_000, 100)
+    history = follower_target(FOLLOWERS[0])
+
+    assert (await replay(database, tenant_id, target=history)).events == 0  # a tenant alone stays where it is
+
+    summary = await replay(database, target=history)
+    assert (summary.is_compared, summary.events) == (False, 1_000)
+    assert await owner.fetchval("SELECT count(*) FROM rollbook.history") == 999
+    assert await owner.fetchval("SELECT seq FROM rollbook.places WHERE follower = 'history'") == 1_000
