@@ -23,7 +23,8 @@ from ops.postgres import EmbeddedPostgres, server_version_trouble
 from ops.trouble import Trouble
 from projections import installation
 from projections.build import CannotApplyError
-from projections.rebuild import AlreadyRunningError, TablesInUseError, TablesNeededError, rebuild
+from projections.claim import AlreadyRunningError
+from projections.rebuild import TablesInUseError, TablesNeededError, rebuild
 from projections.target import inline_target
 
 OWNER_URL = "ROLLBOOK_DATABASE_URL"

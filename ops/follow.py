@@ -16,11 +16,12 @@ import uvloop
 from ops import logs
 from ops.database import Database
 from ops.trouble import Trouble
+from projections.claim import AlreadyRunningError
 from projections.follower import FOLLOWERS, Follower
 from projections.followers import FollowerStatus
 from projections.following import TURNS, Following
 from projections.processes import end_with_parent
-from projections.rebuild import AlreadyRunningError, rebuild
+from projections.rebuild import rebuild
 from projections.target import follower_target
 
 PAUSE = 1.0  # seconds between two looks whether all processes are there

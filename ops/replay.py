@@ -13,9 +13,9 @@ from ops.progress import progress
 from ops.roster import tenants_named
 from ops.trouble import Trouble
 from projections.build import CannotApplyError
+from projections.claim import AlreadyRunningError
 from projections.comparison import Difference
 from projections.rebuild import (
-    AlreadyRunningError,
     OtherVersionError,
     Summary,
     TablesInUseError,

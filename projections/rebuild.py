@@ -5,18 +5,18 @@ after a last catch-up → drop the old ones. An interrupted rebuild leaves the l
 """
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import NoReturn
-from uuid import UUID, uuid4
+from collections.abc import Callable
+from uuid import UUID
 
 import asyncpg
 from msgspec import Struct
 
 from projections.batch import Batch, read_log
 from projections.build import CannotApplyError
+from projections.claim import AlreadyRunningError, Claim, claimed, taken_for_dead
 from projections.comparison import Difference, compare, read_differences
+from projections.connections import connected
 from projections.poison import is_poison
 from projections.shadow import Heads, Shadow, use
 from projections.swap import (
@@ -35,15 +35,9 @@ BATCH = 1_000  # events, in catching up
 NEARLY = 50  # events that may be left when the swap begins; appends wait while they are applied
 SWAP_ATTEMPTS = 100
 SWAP_PAUSE = 0.5  # seconds; whoever waited behind us goes first
-LEASE = 6.0  # seconds until a run that is not heard of is dead
-HEARTBEAT = 1.5  # seconds
 
 Progress = Callable[[int, int], None]
 """Called with the number of events that are built, and of all, about."""
-
-
-class AlreadyRunningError(Exception):
-    """Another replay of the same projection is running."""
 
 
 class TablesInUseError(Exception):
@@ -90,21 +84,21 @@ async def rebuild(  # noqa: PLR0913  what an operator can choose
     The role must be able to act as the store's owner. Raises AlreadyRunningError, TablesInUseError, TablesNeededError,
     OtherVersionError, WorkerDiedError, and CannotApplyError.
     """
-    async with _connected(owner_url) as connection, _run(owner_url, target) as run:
+    async with connected(owner_url) as connection, claimed(owner_url, target) as claim:
         shadow = Shadow(connection, target, tenant_id)
         rebuilding = _Rebuild(connection, target, tenant_id, shadow)
         await rebuilding.find_whether_to_compare(swap=swap)
         if swap:
             await rebuilding.check_dependents()
         is_resumed = await _opened(shadow, resume=resume, is_compared=rebuilding.is_compared)
-        await rebuilding.build(owner_url, jobs, run, progress, is_resumed=is_resumed)
+        await rebuilding.build(owner_url, jobs, claim, progress, is_resumed=is_resumed)
         built = time.monotonic()
         if rebuilding.is_compared:
             await rebuilding.compare()
         found, more = await read_differences(connection)
-        pause = await rebuilding.swap(run) if swap else None
+        pause = await rebuilding.swap(claim) if swap else None
         events = sum((await shadow.places()).values())
-        await run.check(connection)
+        await claim.check(connection)
         await shadow.drop()
         return Summary(
             names=tuple(sorted(target.names)),
@@ -113,7 +107,7 @@ async def rebuild(  # noqa: PLR0913  what an operator can choose
             more=more,
             is_compared=rebuilding.is_compared,
             is_resumed=is_resumed,
-            build_seconds=built - run.started,
+            build_seconds=built - claim.started,
             pause=pause,
         )
 
@@ -126,84 +120,6 @@ async def _opened(shadow: Shadow, *, resume: bool, is_compared: bool) -> bool:
             f"Tables that an earlier replay replaced cannot be dropped: {' '.join(str(error.detail).split())}. Drop "
             f"what depends on them, and replay again."
         ) from None
-
-
-@contextlib.asynccontextmanager
-async def _connected(owner_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(owner_url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-class _Run:
-    """This run's claim to its projections: rows that it renews for as long as it lives."""
-
-    def __init__(self, connection: asyncpg.Connection, target: Target) -> None:
-        self._connection = connection
-        self._target = target
-        self.id = uuid4()
-        self.started = time.monotonic()
-        self.done = self.total = 0
-
-    async def claim(self) -> None:
-        """Raises AlreadyRunningError if another run shows a sign of life; waits for the end of one that shows none."""
-        names, seen = list(self._target.names), None
-        while True:
-            claimed = await self._connection.fetch(_CLAIM, names, self.id, LEASE)
-            if len(claimed) == len(names):
-                return
-            await self.release()
-            signs = await self._connection.fetchval(_SIGNS_OF_LIFE, names)
-            if seen and signs and signs > seen:
-                raise AlreadyRunningError(
-                    f"Another replay of {' or '.join(sorted(names))} is running; wait for its end."
-                )
-            seen = signs
-            await asyncio.sleep(0.5)
-
-    async def keep_alive(self) -> NoReturn:
-        """Raises AlreadyRunningError if another run took this one for dead."""
-        while True:
-            renewed = await self._connection.fetch(_RENEW, self.id, LEASE, self.done, max(self.done, self.total))
-            if not renewed:
-                raise _taken_for_dead()
-            await asyncio.sleep(HEARTBEAT)
-
-    async def check(self, connection: asyncpg.Connection) -> None:
-        """Raises AlreadyRunningError if another run took this one for dead. No other one can before the end of the
-        transaction that is under way."""
-        if not await connection.fetch("SELECT FROM rollbook.replays WHERE run = $1 FOR SHARE", self.id):
-            raise _taken_for_dead()
-
-    async def release(self) -> None:
-        await self._connection.execute("DELETE FROM rollbook.replays WHERE run = $1", self.id)
-
-
-def _taken_for_dead() -> AlreadyRunningError:
-    return AlreadyRunningError("Another replay took this one for dead, and runs now; wait for its end.")
-
-
-@contextlib.asynccontextmanager
-async def _run(owner_url: str, target: Target) -> AsyncIterator[_Run]:
-    async with _connected(owner_url) as connection:
-        await connection.execute("SET ROLE rollbook_owner")
-        run = _Run(connection, target)
-        await run.claim()
-        failure: BaseException | None = None
-        try:
-            async with asyncio.TaskGroup() as tasks:  # which ends the work if the claim cannot be kept
-                alive = tasks.create_task(run.keep_alive())
-                yield run
-                alive.cancel()
-        except BaseExceptionGroup as errors:
-            failure = errors.exceptions[0]
-        finally:
-            if not connection.is_closed():
-                await run.release()
-        if failure:
-            raise failure
 
 
 class _Rebuild:
@@ -259,21 +175,21 @@ class _Rebuild:
         rows = await self._connection.fetch(query, *values)
         return {row["tenant_id"]: row["seq"] for row in rows}
 
-    async def build(self, owner_url: str, jobs: int, run: _Run, progress: Progress, *, is_resumed: bool) -> None:
+    async def build(self, owner_url: str, jobs: int, claim: Claim, progress: Progress, *, is_resumed: bool) -> None:
         if not is_resumed:
             await self._shadow.cut(await self._live())
-        left, run.total = await self._shadow.left_to_do()
-        run.done = run.total - left
-        progress(run.done, run.total)
+        left, claim.total = await self._shadow.left_to_do()
+        claim.done = claim.total - left
+        progress(claim.done, claim.total)
 
         def report(events: int) -> None:
-            run.done += events
-            progress(min(run.done, run.total), run.total)
+            claim.done += events
+            progress(min(claim.done, claim.total), claim.total)
 
         while not await self._shadow.is_built():  # a slice that somebody held is passed over
             await build(owner_url, self._target, self._shadow.schema, jobs, report)
         await self._make_indexes(owner_url, jobs)
-        progress(run.total, run.total)
+        progress(claim.total, claim.total)
         # Plans are right from the first query on, whether it compares or, after the swap, is a directory's.
         await self._connection.execute(f"ANALYZE {', '.join(each.name for each in self._target.wanted_tables)}")
 
@@ -283,7 +199,7 @@ class _Rebuild:
             missing.put_nowait(statement)
 
         async def make_some() -> None:
-            async with _connected(owner_url) as connection:
+            async with connected(owner_url) as connection:
                 await use(connection, self._shadow.schema)
                 while not missing.empty():
                     await self._make_index(connection, missing.get_nowait())
@@ -324,7 +240,7 @@ class _Rebuild:
         events = await read_log(self._connection, tenant_id, place, limit)
         async with self._connection.transaction():
             if not await self._connection.fetch(_NOTE_PLACE, tenant_id, place, place + len(events)):
-                raise _taken_for_dead()
+                raise taken_for_dead()
             await self._target.apply(Batch(self._connection, tenant_id, events))
             await self._connection.execute(_NOTE_TOUCHED, list({event.stream_id for event in events} | {tenant_id}))
         return place + len(events)
@@ -336,7 +252,7 @@ class _Rebuild:
             await compare(self._connection, self._target.wanted_tables, self._tenant_id)
             await self._connection.execute("TRUNCATE _touched")
 
-    async def swap(self, run: _Run) -> float:
+    async def swap(self, claim: Claim) -> float:
         """For how many seconds writers had to wait. Raises TablesInUseError if the locks cannot be had."""
         for _ in range(SWAP_ATTEMPTS):
             await self._catch_up_nearly()
@@ -345,7 +261,7 @@ class _Rebuild:
                     await keep_vacuum_away(self._connection, self._target, self._tenant_id)
                     await self._catch_up_nearly()
                     started = time.monotonic()
-                    await self._swap(run)
+                    await self._swap(claim)
             except asyncpg.LockNotAvailableError:
                 await asyncio.sleep(SWAP_PAUSE)
             else:
@@ -360,9 +276,9 @@ class _Rebuild:
         while await self._catch_up() > NEARLY:
             pass
 
-    async def _swap(self, run: _Run) -> None:
+    async def _swap(self, claim: Claim) -> None:
         lock = await stop_writers(self._connection, self._target, self._tenant_id)
-        await run.check(self._connection)
+        await claim.check(self._connection)
         await self._catch_up()
         if self._tenant_id is None:
             is_new = not await self.is_same_version()
@@ -394,22 +310,3 @@ _NOTE_PLACE = """
 """
 
 _NOTE_TOUCHED = "INSERT INTO _touched SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING"
-
-_CLAIM = """
-    INSERT INTO rollbook.replays AS replay (projection, run, leased_until, events_done, events_total)
-    SELECT name, $2, now() + make_interval(secs => $3), 0, 0
-    FROM unnest($1::text[]) AS name
-    ORDER BY name
-    ON CONFLICT (projection) DO UPDATE SET run = excluded.run, leased_until = excluded.leased_until
-    WHERE replay.leased_until < now()
-    RETURNING projection
-"""
-
-_SIGNS_OF_LIFE = "SELECT max(leased_until) FROM rollbook.replays WHERE projection = ANY ($1)"
-
-_RENEW = """
-    UPDATE rollbook.replays
-    SET leased_until = now() + make_interval(secs => $2), events_done = $3, events_total = $4
-    WHERE run = $1
-    RETURNING projection
-"""

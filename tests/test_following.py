@@ -252,6 +252,25 @@ async def self_contained(connection: asyncpg.Connection, moved: Place) -> None:
         await moved.move(0, 1)
 
 
+async def test_what_another_process_works_on_is_not_forgotten(
+    services: Services, owner: asyncpg.Connection, noting: Noting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LEFT_BEHIND", "SWEEP"):
+        monkeypatch.setattr(following, name, 3_600)
+    monkeypatch.setattr(following, "LEASED", 0.05)
+    tenant_id = await register(services, "contoso")
+    async with services.pool.acquire() as connection:
+        await Place(connection, uuid4(), noting, tenant_id).lease()
+
+    async with running(Following(services.pool, [noting])):
+        await asyncio.sleep(0.3)
+        assert await noted(owner, tenant_id) == []
+        await owner.execute("UPDATE rollbook.places SET leased_by = NULL, leased_until = NULL")
+        await until(lambda: nobody_is_behind(owner))
+
+    assert await noted(owner, tenant_id) == [1]
+
+
 async def test_what_a_process_left_behind_when_it_was_killed_is_taken_over(
     services: Services, owner: asyncpg.Connection, noting: Noting, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,10 +11,11 @@ import asyncpg
 import pytest
 
 from ops.database import Database
+from projections import claim, workers
 from projections import rebuild as module
-from projections import workers
 from projections.build import CannotApplyError
-from projections.rebuild import AlreadyRunningError, Summary, TablesInUseError, TablesNeededError
+from projections.claim import AlreadyRunningError
+from projections.rebuild import Summary, TablesInUseError, TablesNeededError
 from projections.target import inline_target, targets
 from projections.workers import WorkerDiedError
 from tests.conftest import Directory, connected
@@ -27,8 +28,8 @@ LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientErr
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is not heard of is dead after a moment."""
-    monkeypatch.setattr(module, "LEASE", 0.6)
-    monkeypatch.setattr(module, "HEARTBEAT", 0.1)
+    monkeypatch.setattr(claim, "LEASE", 0.6)
+    monkeypatch.setattr(claim, "HEARTBEAT", 0.1)
 
 
 # Two at a time.
@@ -137,7 +138,7 @@ async def test_a_program_that_stands_still_in_the_middle_of_the_swap_does_not_ho
 async def test_a_replay_that_dies_at_any_statement_leaves_the_tables_whole_and_the_next_one_resumes_or_begins_anew(
     company: Directory, database: Database, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(module, "LEASE", 0.05)
+    monkeypatch.setattr(claim, "LEASE", 0.05)
     target = inline_target() if name == "users" else target_of(name)
     right = await live(owner)
     await owner.execute(BREAK)
