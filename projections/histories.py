@@ -6,7 +6,8 @@ from uuid import UUID
 import asyncpg
 
 from engine.user import User
-from projections.background.history import user_of
+from projections.background.history import USER
+from projections.users import user_of
 
 
 class Histories:
@@ -28,18 +29,18 @@ def _user(rows: list[asyncpg.Record]) -> User | None:
     return user_of(rows[0]) if rows else None
 
 
-_AT_SEQ = """
-    SELECT *
+_AT_SEQ = f"""
+    SELECT {USER}
     FROM rollbook.history
     WHERE tenant_id = $1 AND user_id = $2 AND valid_from_seq <= $3
     ORDER BY valid_from_seq DESC
     LIMIT 1
-"""
+"""  # noqa: S608  constants
 
-_AT = """
-    SELECT *
+_AT = f"""
+    SELECT {USER}
     FROM rollbook.history
     WHERE tenant_id = $1 AND user_id = $2 AND valid_from <= $3
     ORDER BY valid_from DESC, valid_from_seq DESC
     LIMIT 1
-"""
+"""  # noqa: S608  constants

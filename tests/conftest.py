@@ -1,7 +1,6 @@
 """What tests stand on: a real Postgres with one database a test, and the service as an ASGI application on top."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +19,7 @@ from engine.user import ProvisionUser, Terms
 from ops import administration
 from ops.database import Database
 from ops.postgres import EmbeddedPostgres, temporary_postgres
+from projections.connections import connected
 from projections.follower import FOLLOWERS
 from projections.following import Following
 from projections.installation import create_store
@@ -32,15 +32,6 @@ ALL_SCOPES = ("scim", "people:read", "people:write", "audit:read", "admin")
 def postgres() -> Iterator[EmbeddedPostgres]:
     with temporary_postgres() as server:
         yield server
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 @pytest.fixture

@@ -26,9 +26,10 @@ from engine.settings import Settings
 from engine.tokens import SCOPES
 from ops.cli import app
 from ops.database import OWNER_URL, SERVICE_ROLE, SERVICE_URL, Database
+from projections.connections import connected
 from projections.follower import FOLLOWERS
 from projections.following import Following
-from tests.conftest import Directory, connected
+from tests.conftest import Directory
 
 TOP = Path(__file__).parents[1]
 DOCUMENTS = sorted([*TOP.glob("*.md"), *TOP.glob("docs/*.md")])

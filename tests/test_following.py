@@ -19,6 +19,7 @@ from ops.database import Database
 from projections import following, place
 from projections.background.history import FOLLOWER as HISTORY
 from projections.batch import Batch
+from projections.connections import connected
 from projections.follower import FOLLOWERS, Follower
 from projections.followers import SHOWN, FollowerStatus, Parked
 from projections.following import Following
@@ -27,7 +28,7 @@ from projections.rebuild import rebuild
 from projections.table import Table
 from projections.target import follower_target
 from projections.work import Work, WorkQueue
-from tests.conftest import Directory, connected, register
+from tests.conftest import Directory, register
 
 Check = Callable[[Batch], Any]
 

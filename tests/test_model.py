@@ -18,9 +18,10 @@ from api.app import create_app
 from api.composition import open_services
 from engine.schema import CORE, ENTERPRISE
 from ops.database import Database
+from projections.connections import connected
 from projections.rebuild import rebuild
 from projections.target import inline_target
-from tests.conftest import Directory, connected, issue, register
+from tests.conftest import Directory, issue, register
 
 Json = dict[str, Any]
 

@@ -21,10 +21,11 @@ from engine.resource import Values
 from engine.store import Appended, Cause, EventStore, NewEvent
 from engine.user import PatchUser, ProvisionUser, Terms, User
 from ops.database import Database
+from projections.connections import connected
 from projections.inline import INLINE
 from projections.rebuild import rebuild
 from projections.target import inline_target
-from tests.conftest import Directory, connected, issue, register
+from tests.conftest import Directory, issue, register
 from tests.test_budget import Proxy
 
 

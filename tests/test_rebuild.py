@@ -15,9 +15,10 @@ from engine.user import ProvisionUser, Terms
 from ops import administration
 from ops.database import Database
 from projections import rebuild as module
+from projections.connections import connected
 from projections.rebuild import TablesInUseError
 from projections.target import targets
-from tests.conftest import Directory, connected, issue, register
+from tests.conftest import Directory, issue, register
 from tests.replays import (
     TABLES,
     change,

@@ -15,10 +15,11 @@ from projections import claim, workers
 from projections import rebuild as module
 from projections.build import CannotApplyError
 from projections.claim import AlreadyRunningError
+from projections.connections import connected
 from projections.rebuild import Summary, TablesInUseError, TablesNeededError
 from projections.target import inline_target, targets
 from projections.workers import WorkerDiedError
-from tests.conftest import Directory, connected
+from tests.conftest import Directory
 from tests.replays import INLINE_TABLES, SHADOWS, claimed, differences, fill, live, replay, target_of
 
 BREAK = "UPDATE rollbook.users SET role = 'broken'; UPDATE rollbook.history SET role = 'broken'"

@@ -13,8 +13,9 @@ from ops import replay as command
 from ops.database import Database
 from ops.progress import progress
 from projections.comparison import Difference
+from projections.connections import connected
 from projections.rebuild import Summary
-from tests.conftest import Directory, connected
+from tests.conftest import Directory
 from tests.replays import claimed, fill, live
 from tests.test_cli import ROLLBOOK, Shell
 

@@ -9,10 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 ROLLBOOK = Path(sys.prefix) / "bin" / "rollbook"
@@ -70,6 +71,11 @@ class Service:
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait(15)
+        if self.process.returncode == -signal.SIGKILL:  # its Postgres lives on, for the next start
+            with suppress(OSError, psutil.NoSuchProcess):
+                postmaster = psutil.Process(self.postmaster)
+                postmaster.send_signal(signal.SIGINT)
+                postmaster.wait(10)
         assert self.process.stdout is not None
         self.process.stdout.close()
         self._log.close()

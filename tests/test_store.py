@@ -27,12 +27,13 @@ from engine.user import evolve
 from ops import administration
 from ops.database import Database, prepare
 from ops.postgres import EmbeddedPostgres
+from projections.connections import connected
 from projections.installation import VERSION, NewerStoreError, create_store
 from projections.rebuild import rebuild
 from projections.seats import SeatsProjection
 from projections.target import inline_target
 from projections.users import UsersProjection
-from tests.conftest import connected, register
+from tests.conftest import register
 
 
 @pytest.fixture

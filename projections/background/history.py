@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
-import asyncpg
 import msgspec
 
 from engine import user
 from engine.events import UserEvent
 from engine.streams import Recorded
-from engine.user import Origin, User
+from engine.user import User
+from projections import users
 from projections.batch import Batch, Logged
 from projections.follower import Follower
 from projections.table import Table
@@ -67,7 +67,7 @@ FOLLOWER = History()
 
 async def _states(batch: Batch, user_ids: Sequence[UUID]) -> Mapping[UUID, User]:
     rows = await batch.connection.fetch(_STATES, batch.tenant_id, user_ids)
-    return {row["user_id"]: user_of(row) for row in rows}
+    return {row["id"]: users.user_of(row) for row in rows}
 
 
 def _rows(tenant_id: UUID, states: Mapping[UUID, User], events: Sequence[Logged]) -> Iterator[tuple[Any, ...]]:
@@ -98,37 +98,21 @@ def _row(tenant_id: UUID, event: Logged, state: User, ending: tuple[Any, Any]) -
     )
 
 
-def user_of(row: asyncpg.Record) -> User:
-    """The user as a row has it."""
-    return User(
-        id=row["user_id"],
-        version=row["version"],
-        attributes=msgspec.json.decode(row["attributes"]),
-        active=row["active"],
-        role=row["role"],
-        origins=_ORIGINS.decode(row["origins"]),
-        prefixes=tuple(row["prefixes"]),
-        is_deleted=row["is_deleted"],
-        deleted_at=row["deleted_at"],
-        created_at=row["created_at"],
-        modified_at=row["valid_from"],
-    )
-
-
-_ORIGINS = msgspec.json.Decoder(dict[str, Origin])
+# A row as one of users: what began the state is what modified the user last.
+USER = "*, user_id AS id, valid_from AS modified_at"
 
 # For each user the last row alone, however long the history is.
-_STATES = """
+_STATES = f"""
     SELECT last.*
     FROM unnest($2::uuid[]) AS wanted(user_id)
     CROSS JOIN LATERAL (
-        SELECT *
+        SELECT {USER}
         FROM history
         WHERE tenant_id = $1 AND user_id = wanted.user_id
         ORDER BY valid_from_seq DESC
         LIMIT 1
     ) AS last
-"""
+"""  # noqa: S608  constants
 
 _END = """
     UPDATE history
