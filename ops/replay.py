@@ -97,8 +97,8 @@ def _rebuild(  # noqa: PLR0913  what an operator can choose
 
 
 def _first_line(error: BaseException) -> str:
-    if isinstance(error, asyncpg.InterfaceError) and error.__context__ is not None:  # only what came of it
-        error = error.__context__
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):  # only what came of it
+        error = error.__context__ or ConnectionError("the connection broke")
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
