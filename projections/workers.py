@@ -87,7 +87,10 @@ async def _end(worker: Process) -> None:
 def main() -> None:
     """Be a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, to all; the parent decides
-    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    line = sys.stdin.buffer.readline()
+    if not line:  # the parent was killed before it could say what to do
+        return
+    order = msgspec.json.decode(line, type=Order)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     [target] = targets(order.names)
     try:
