@@ -17,6 +17,7 @@ from projections.build import CannotApplyError
 from projections.claim import AlreadyRunningError
 from projections.connections import connected
 from projections.rebuild import Summary, TablesInUseError, TablesNeededError
+from projections.swap import stop_writers
 from projections.target import inline_target, targets
 from projections.workers import WorkerDiedError
 from tests.conftest import Directory
@@ -114,6 +115,23 @@ async def test_an_append_between_the_last_catch_up_and_the_swap_waits_and_is_in_
     user_id = await appending[0]
 
     assert (await company.request("GET", f"/scim/v2/Users/{user_id}")).json()["title"] == "Late"
+    assert await differences(database) == []
+
+
+@pytest.mark.parametrize("is_whole", [True, False], ids=["all tenants", "one tenant"])
+async def test_an_append_that_comes_right_before_writers_are_locked_out_is_in_the_new_tables(
+    company: Directory, database: Database, is_whole: bool
+) -> None:
+    created: list[str] = []
+
+    async def stopped(*values: Any) -> Any:
+        created.append(await company.create("late", title="Late"))
+        return await stop_writers(*values)
+
+    with patch.object(module, "stop_writers", stopped):
+        await replay(database, None if is_whole else company.tenant_id)
+
+    assert (await company.request("GET", f"/scim/v2/Users/{created[0]}")).json()["title"] == "Late"
     assert await differences(database) == []
 
 
