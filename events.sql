@@ -58,6 +58,11 @@ CREATE INDEX events_by_type ON events (tenant_id, type, seq);
 -- Finds what people and operators did among all that the directory did.
 CREATE INDEX events_not_of_the_directory ON events (tenant_id, source, seq) WHERE source <> 'directory';
 
+-- Finds what one actor did, or one token, who may have done little among much.
+CREATE INDEX events_by_actor ON events (tenant_id, actor, seq);
+-- A token that acts in its own name is found as an actor.
+CREATE INDEX events_by_token ON events (tenant_id, token_id, seq) WHERE actor <> token_id::text;
+
 -- The last seq that was recorded before a moment, 0 if none was: by halving, for recorded_at never runs backwards.
 CREATE FUNCTION last_seq_before(of_tenant uuid, moment timestamptz) RETURNS bigint
 LANGUAGE plpgsql

@@ -19,7 +19,7 @@ async def answer(request: Request, refusal: Refusal) -> Response:
     call = call_of(request)
     call.refusal = type(refusal)
     if call.admission and request.method in _WRITES and refusal.status in _RECORDED:
-        await services_of(request).engine.record_refusal(_event(request, call, refusal), call.cause)
+        await services_of(request).engine.note(_event(request, call, refusal), call.cause)
     return wire.refused(refusal, request.scope["path"])
 
 

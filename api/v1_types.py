@@ -11,7 +11,9 @@ from engine import resource
 from engine.events import (
     AnyEvent,
     AttributesChanged,
+    AuditAccessed,
     Deactivated,
+    EvidenceExported,
     Reactivated,
     RequestRefused,
     RoleAssigned,
@@ -148,5 +150,5 @@ def before_and_after(event: AnyEvent) -> tuple[Values | None, Values | None]:
             return None, {"name": event.name, "scopes": list(event.scopes), "expires_at": event.expires_at}
         case TokenRevoked():
             return {"name": event.name}, None
-        case RequestRefused():
+        case RequestRefused() | AuditAccessed() | EvidenceExported():
             return None, None

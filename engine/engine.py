@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from engine import tenant, user
-from engine.events import AnyEvent, RequestRefused, TenantEvent, UserEvent
+from engine.events import AnyEvent, AuditAccessed, EvidenceExported, RequestRefused, TenantEvent, UserEvent
 from engine.group_commit import Appends
 from engine.observer import NOBODY, Observer
 from engine.refusals import Busy
@@ -95,8 +95,8 @@ class Engine:
             load, lambda state: tenant.decide(command, state), tenant.evolve, cause.tenant_id, cause
         )
 
-    async def record_refusal(self, event: RequestRefused, cause: Cause) -> None:
-        """Append to the tenant's stream that a write was refused; the order among refusals does not matter."""
+    async def note(self, event: RequestRefused | AuditAccessed | EvidenceExported, cause: Cause) -> None:
+        """Append to the tenant's stream what changes nothing of the tenant; the order among notes does not matter."""
         await self._store.append([NewEvent(cause.tenant_id, None, event, cause)], {})
 
     async def _attempt(

@@ -134,7 +134,43 @@ class RequestRefused(Event, frozen=True, tag=True):
     subject: dict[str, str] = {}
 
 
-TenantEvent = TenantRegistered | SettingsChanged | TokenIssued | TokenRevoked | RequestRefused
+class AuditAccessed(Event, frozen=True, kw_only=True, tag=True):
+    """Somebody looked at the audit: which question, asked with which parameters, and how many rows the answer had.
+
+    `as_of_seq` is the event as of which it was answered, where the question asks for one.
+    """
+
+    question: str
+    parameters: dict[str, str] = {}
+    rows: int
+    as_of_seq: int | None = None
+
+
+class EvidenceExported(Event, frozen=True, kw_only=True, tag=True):
+    """Somebody took an answer away as a file: what an AuditAccessed says, and what a manifest says about the file.
+
+    `format` is that of the file, `sha256` of its bytes, in hexadecimal; both seqs are those of the first and the last
+    event that it tells of. `is_whole` says whether it was taken to the end.
+    """
+
+    question: str
+    parameters: dict[str, str] = {}
+    rows: int
+    as_of_seq: int | None = None
+    format: str
+    sha256: str
+    first_seq: int | None = None
+    last_seq: int | None = None
+    erased: int = 0
+    is_whole: bool = True
+
+
+TenantEvent = (
+    TenantRegistered | SettingsChanged | TokenIssued | TokenRevoked | RequestRefused | AuditAccessed | EvidenceExported
+)
+
+# Events of a tenant that change nothing of it: what was asked, by whom, and what came of it.
+NOTES = (RequestRefused, AuditAccessed, EvidenceExported)
 
 AnyEvent = UserEvent | TenantEvent
 
@@ -159,3 +195,4 @@ def type_of(event: AnyEvent) -> str:
 
 
 TYPES: tuple[str, ...] = tuple(each.__name__ for each in (*UserEvent.__args__, *TenantEvent.__args__))
+NOTE_TYPES: tuple[str, ...] = tuple(each.__name__ for each in NOTES)

@@ -8,7 +8,9 @@ import msgspec
 from msgspec import Struct
 
 from engine.events import (
+    AuditAccessed,
     Change,
+    EvidenceExported,
     RequestRefused,
     SettingsChanged,
     TenantEvent,
@@ -184,7 +186,7 @@ def _evolved(tenant: Tenant, event: TenantEvent) -> Tenant:
         case TokenRevoked():
             token = msgspec.structs.replace(tenant.tokens[event.token_id], is_revoked=True)
             return msgspec.structs.replace(tenant, tokens={**tenant.tokens, token.id: token})
-        case RequestRefused():
+        case RequestRefused() | AuditAccessed() | EvidenceExported():
             return tenant
         case TenantRegistered():
             raise LookupError(f"tenant {tenant.id} was registered twice")

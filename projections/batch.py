@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from engine.events import AnyEvent
+from engine.events import NOTE_TYPES, AnyEvent
 from engine.streams import Recorded
 
 
@@ -58,7 +58,7 @@ async def read_streams(  # noqa: PLR0913, PLR0917  a range has many ends
 ) -> Sequence[Logged]:
     """The events of a range of streams, stream by stream, at most `limit`; `after` is a stream and a version there.
 
-    Those behind `to_seq` are left out, and so are refusals: they belong to the log of requests, not to any state.
+    Those behind `to_seq` are left out, and so are notes, of which no state is made.
     """
     return _decoded(await connection.fetchval(_STREAMS, tenant_id, *after, last, to_seq, limit))
 
@@ -66,7 +66,7 @@ async def read_streams(  # noqa: PLR0913, PLR0917  a range has many ends
 async def read_stream(
     connection: asyncpg.Connection, tenant_id: UUID, stream_id: UUID, before_version: int
 ) -> Sequence[Logged]:
-    """The events of one stream before a version, but for refusals."""
+    """The events of one stream before a version, but for notes."""
     return _decoded(await connection.fetchval(_STREAM, tenant_id, stream_id, before_version))
 
 
@@ -75,6 +75,9 @@ def _decoded(events: str | None) -> Sequence[Logged]:
 
 
 _EVENTS = msgspec.json.Decoder(list[Logged])
+
+# What is passed over where states are made: it may be the greater part of a tenant's own stream.
+NO_NOTE = f"type <> ALL ('{{{','.join(NOTE_TYPES)}}}')"
 
 # One value holds them all: making rows of Python objects would cost more than everything that is done with them.
 _JSON = """
@@ -102,7 +105,7 @@ _STREAMS = f"""
             AND (stream_id, version) > ($2, $3)
             AND stream_id <= $4
             AND seq <= $5
-            AND type <> 'RequestRefused'
+            AND {NO_NOTE}
         ORDER BY stream_id, version
         LIMIT $6
     ) AS page
@@ -111,5 +114,5 @@ _STREAMS = f"""
 _STREAM = f"""
     SELECT {_JSON.replace("ORDER_OF_EVENTS", "version")}
     FROM rollbook.events
-    WHERE tenant_id = $1 AND stream_id = $2 AND version < $3 AND type <> 'RequestRefused'
+    WHERE tenant_id = $1 AND stream_id = $2 AND version < $3 AND {NO_NOTE}
 """  # noqa: S608  constants

@@ -61,7 +61,7 @@ def _outcome(state: State | None, found: Sequence[Logged], tenant_id: UUID) -> O
     if found[0].stream_id != tenant_id:
         people = cast("Sequence[Recorded[UserEvent]]", found)
         return Outcome(tuple(found), user.evolve_all(cast("User | None", state), people))
-    effective = tuple(event for event in found if not isinstance(event.event, events.RequestRefused))
+    effective = tuple(event for event in found if not isinstance(event.event, events.NOTES))
     for event in effective:
         state = tenant.evolve(cast("Tenant | None", state), cast("Recorded[TenantEvent]", event))
     return Outcome(effective, state) if effective and state else None

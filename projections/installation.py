@@ -7,7 +7,7 @@ import asyncpg
 from projections.follower import FOLLOWERS
 from projections.inline import INLINE
 
-VERSION = 2
+VERSION = 3
 
 _TOP = Path(__file__).resolve().parents[1]
 
@@ -46,7 +46,7 @@ async def create_store(connection: asyncpg.Connection) -> None:
         if version is None:
             await _create(connection)
         elif version < VERSION:
-            await _upgrade(connection)
+            await _upgrade(connection, version)
         await _install_followers(connection)
         await _check_inline(connection)
 
@@ -78,16 +78,19 @@ async def _check_inline(connection: asyncpg.Connection) -> None:
 
 async def _create(connection: asyncpg.Connection) -> None:
     await connection.execute((_TOP / "events.sql").read_text())
-    for name in (*(projection.name for projection in INLINE), "token_uses", "followers"):
+    for name in (*(projection.name for projection in INLINE), "token_uses", "followers", *_SINCE_3):
         await connection.execute(ddl(name))
     await connection.execute("INSERT INTO store (version) VALUES ($1)", VERSION)
     await connection.executemany(_INSTALLED, [(each.name, each.version, False) for each in INLINE])
 
 
-async def _upgrade(connection: asyncpg.Connection) -> None:
-    """From version 1, which had no followers."""
-    await connection.execute(ddl("followers"))
-    await connection.executemany(_INSTALLED, [(each.name, 1, False) for each in INLINE])
+async def _upgrade(connection: asyncpg.Connection, version: int) -> None:
+    if version < 2:  # which brought followers
+        await connection.execute(ddl("followers"))
+        await connection.executemany(_INSTALLED, [(each.name, 1, False) for each in INLINE])
+    await connection.execute(_TO_3)
+    for name in _SINCE_3:
+        await connection.execute(ddl(name))
     await connection.execute("UPDATE store SET version = $1", VERSION)
 
 
@@ -98,6 +101,15 @@ async def _install_followers(connection: asyncpg.Connection) -> None:
             await connection.execute(follower.ddl)
             await connection.execute(_INSTALLED, follower.name, follower.version, True)
 
+
+# What version 3 brought beside the log, in the order of its creation.
+_SINCE_3: tuple[str, ...] = ()
+
+# What version 3 changed in events.sql.
+_TO_3 = """
+    CREATE INDEX events_by_actor ON events (tenant_id, actor, seq);
+    CREATE INDEX events_by_token ON events (tenant_id, token_id, seq) WHERE actor <> token_id::text;
+"""
 
 _INSTALLED = "INSERT INTO projections (name, version, is_follower) VALUES ($1, $2, $3)"
 

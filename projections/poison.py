@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 
-from projections.batch import Batch, Logged
+from projections.batch import NO_NOTE, Batch, Logged
 from projections.target import Target
 
 Read = Callable[[asyncpg.Connection, asyncpg.Record, Logged | None, int], Awaitable[Sequence[Logged]]]
@@ -84,5 +84,5 @@ _NEXT = """
 """
 _NEXT_BY_SEQ = f"{_NEXT} AND seq > $3 ORDER BY seq LIMIT 1"
 _NEXT_BY_STREAM = f"""
-    {_NEXT} AND (stream_id, version) > ($3, $4) AND type <> 'RequestRefused' ORDER BY stream_id, version LIMIT 1
+    {_NEXT} AND (stream_id, version) > ($3, $4) AND {NO_NOTE} ORDER BY stream_id, version LIMIT 1
 """

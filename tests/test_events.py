@@ -15,8 +15,10 @@ from engine.events import (
     TYPES,
     AnyEvent,
     AttributesChanged,
+    AuditAccessed,
     Change,
     Deactivated,
+    EvidenceExported,
     Reactivated,
     RequestRefused,
     RoleAssigned,
@@ -131,6 +133,12 @@ EVENTS: st.SearchStrategy[AnyEvent] = st.one_of(
         scim_type=st.none() | TEXT,
         user_id=st.none() | st.uuids(),
         subject=st.dictionaries(TEXT, TEXT, max_size=2),
+    ),
+    st.builds(
+        AuditAccessed, question=TEXT, parameters=st.dictionaries(TEXT, TEXT, max_size=2), rows=st.integers(0, 2**31)
+    ),
+    st.builds(
+        EvidenceExported, question=TEXT, rows=st.integers(0, 2**31), format=TEXT, sha256=TEXT, is_whole=st.booleans()
     ),
 )
 

@@ -23,6 +23,7 @@ from tests.replays import SHADOWS, differences, fill, follow, live, replay, writ
 VERSION_1 = """
     DROP TABLE rollbook.projections, rollbook.places, rollbook.replays;
     DROP TABLE rollbook.history, rollbook.seat_changes, rollbook.seat_days;
+    DROP INDEX rollbook.events_by_actor, rollbook.events_by_token;
     UPDATE rollbook.store SET version = 1
 """
 
@@ -37,7 +38,7 @@ async def test_a_store_of_version_1_with_people_in_it_gets_its_followers_while_i
     await asyncio.gather(upgrading, write_until(upgrading, company))
     await follow(company.services)
 
-    assert await owner.fetchval("SELECT version FROM rollbook.store") == 2
+    assert await owner.fetchval("SELECT version FROM rollbook.store") == 3
     assert set(before["history"]) <= set((await live(owner))["history"])
     assert await differences(database) == []
 
