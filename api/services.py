@@ -6,12 +6,14 @@ from typing import cast
 import asyncpg
 from starlette.requests import HTTPConnection
 
+from api.accesses import Accesses
 from api.gate import Gate
 from api.metrics import Metrics
 from api.store_metrics import StoreMetrics
 from engine.engine import Engine
 from engine.log import EventLog
 from projections.followers import Followers
+from projections.histories import Histories
 from projections.seats import Seats
 from projections.tenants import Tenants
 from projections.users import Users
@@ -31,8 +33,10 @@ class Services:
     tenants: Tenants
     seats: Seats
     log: EventLog
+    histories: Histories
     followers: Followers
     gate: Gate
+    accesses: Accesses
     metrics: Metrics
     store_metrics: StoreMetrics
     public_url: str | None = None
