@@ -12,6 +12,7 @@ from api.metrics import Metrics
 from api.store_metrics import StoreMetrics
 from engine.engine import Engine
 from engine.log import EventLog
+from projections.erasure import Erasures
 from projections.followers import Followers
 from projections.histories import Histories
 from projections.seats import Seats
@@ -32,6 +33,7 @@ class Services:
     users: Users
     tenants: Tenants
     seats: Seats
+    erasures: Erasures
     log: EventLog
     histories: Histories
     followers: Followers
