@@ -8,6 +8,7 @@ import asyncpg
 from api.gate import Gate
 from api.last_calls import LastCalls
 from api.metrics import Metrics
+from api.request_writer import RequestWriter
 from api.services import Services
 from api.store_metrics import StoreMetrics
 from engine.engine import Engine
@@ -16,6 +17,7 @@ from engine.log import EventLog
 from engine.store import EventStore
 from projections.followers import Followers
 from projections.inline import INLINE
+from projections.request_log import RequestLog
 from projections.seats import Seats
 from projections.tenants import Tenants
 from projections.users import Users
@@ -54,6 +56,7 @@ async def open_services(
             followers=followers,
             gate=gate,
             metrics=metrics,
+            request_writer=RequestWriter(RequestLog(pool), metrics.requests_written, metrics.requests_dropped),
             store_metrics=StoreMetrics(followers, LastCalls(pool, gate, measured_tenants)),
             public_url=public_url,
             metrics_token=metrics_token,

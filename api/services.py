@@ -8,6 +8,7 @@ from starlette.requests import HTTPConnection
 
 from api.gate import Gate
 from api.metrics import Metrics
+from api.request_writer import RequestWriter
 from api.store_metrics import StoreMetrics
 from engine.engine import Engine
 from engine.log import EventLog
@@ -34,6 +35,7 @@ class Services:
     followers: Followers
     gate: Gate
     metrics: Metrics
+    request_writer: RequestWriter
     store_metrics: StoreMetrics
     public_url: str | None = None
     metrics_token: str | None = None

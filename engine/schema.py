@@ -5,6 +5,9 @@ from typing import Literal
 
 from msgspec import Struct
 
+from engine import quirks
+from engine.quirks import Quirk
+
 CORE = "urn:ietf:params:scim:schemas:core:2.0:User"
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 ROLLBOOK = "urn:ietf:params:scim:schemas:extension:rollbook:2.0:User"
@@ -255,6 +258,15 @@ def leaves() -> Iterator[Leaf]:
 
 
 LEAVES = {leaf.key: leaf for leaf in leaves()}
+
+
+def odd_spellings(name: str, target: Target) -> Iterator[str]:
+    """Quirks of a name by which `find` found the target."""
+    folded = name.lower()
+    if any(folded.startswith(urn + ".") for urn in _URNS):
+        yield quirks.at(target.leaf, Quirk.DOT_FOR_COLON)
+    if target.key.startswith("urn:") and not folded.startswith("urn:"):
+        yield quirks.at(target.leaf, Quirk.NO_URN)
 
 
 def leaves_of(urn: str) -> list[str]:
