@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api import health, openapi, refusal_record, scim_discovery, scim_groups, scim_users, scrape, v1
+from api import health, openapi, refusal_record, scim_discovery, scim_groups, scim_users, scrape, v1, v1_audit
 from api.exchange import Exchange
+from api.questions import QUESTIONS
 from api.services import Services, services_of
 from engine.refusals import MethodNotAllowed, NotFound, NotImplementedHere, Refusal
 
@@ -83,9 +84,9 @@ ROUTES = [
     address(f"{SCIM}/Me", GET=_not_offered, PUT=_not_offered, PATCH=_not_offered, DELETE=_not_offered),
     address("/v1/users", GET=v1.list_users),
     address("/v1/users/{id}", GET=v1.read_user, PATCH=v1.edit_user),
-    address("/v1/users/{id}/history", GET=v1.read_history),
     address("/v1/seats", GET=v1.read_seats),
-    address("/v1/events", GET=v1.list_events),
+    address("/v1/exports/{id}", GET=v1_audit.read_manifest),
+    *(address(each.address, GET=v1_audit.handler(each)) for each in QUESTIONS),
     address("/v1/openapi.json", GET=openapi.document),
     Route("/scim/{path:path}", _unknown_scim_address, methods=ANY_METHOD),
     Route("/scim", _unknown_scim_address, methods=ANY_METHOD),
@@ -120,6 +121,7 @@ def create_app(opening: Callable[[], AbstractAsyncContextManager[Services]]) -> 
                 writing.cancel()
                 await asyncio.wait([writing])  # what it was writing is waiting again
                 await services.request_writer.end()
+                await services.accesses.drain()
                 with contextlib.suppress(Exception):  # the database may be gone; a time of last use is no loss
                     await services.gate.note_uses()
 

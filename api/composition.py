@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from api.accesses import Accesses
 from api.gate import Gate
 from api.last_calls import LastCalls
 from api.metrics import Metrics
@@ -16,6 +17,7 @@ from engine.group_commit import GroupCommit
 from engine.log import EventLog
 from engine.store import EventStore
 from projections.followers import Followers
+from projections.histories import Histories
 from projections.inline import INLINE
 from projections.request_log import RequestLog
 from projections.seats import Seats
@@ -46,15 +48,18 @@ async def open_services(
     ) as pool:
         users, tenants, followers = Users(pool), Tenants(pool), Followers(pool)
         gate = Gate(tenants, on_look_up=metrics.token_looked_up)
+        engine = Engine(GroupCommit(EventStore(pool), metrics), users, tenants, INLINE, metrics)
         yield Services(
             pool=pool,
-            engine=Engine(GroupCommit(EventStore(pool), metrics), users, tenants, INLINE, metrics),
+            engine=engine,
             users=users,
             tenants=tenants,
             seats=Seats(pool),
             log=EventLog(pool),
+            histories=Histories(pool),
             followers=followers,
             gate=gate,
+            accesses=Accesses(engine),
             metrics=metrics,
             request_writer=RequestWriter(RequestLog(pool), metrics.requests_written, metrics.requests_dropped),
             store_metrics=StoreMetrics(followers, LastCalls(pool, gate, measured_tenants)),

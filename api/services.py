@@ -6,6 +6,7 @@ from typing import cast
 import asyncpg
 from starlette.requests import HTTPConnection
 
+from api.accesses import Accesses
 from api.gate import Gate
 from api.metrics import Metrics
 from api.request_writer import RequestWriter
@@ -13,6 +14,7 @@ from api.store_metrics import StoreMetrics
 from engine.engine import Engine
 from engine.log import EventLog
 from projections.followers import Followers
+from projections.histories import Histories
 from projections.seats import Seats
 from projections.tenants import Tenants
 from projections.users import Users
@@ -32,8 +34,10 @@ class Services:
     tenants: Tenants
     seats: Seats
     log: EventLog
+    histories: Histories
     followers: Followers
     gate: Gate
+    accesses: Accesses
     metrics: Metrics
     request_writer: RequestWriter
     store_metrics: StoreMetrics

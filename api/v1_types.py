@@ -77,13 +77,6 @@ class EventShown(Struct, frozen=True, kw_only=True):
     data: Annotated[Any, Meta(description="The event as it was written; null if it was erased.")]
 
 
-class EventPage(Struct, frozen=True):
-    """A page of events."""
-
-    events: list[EventShown]
-    next: Annotated[str | None, Meta(description="The address of the next page; null at the end.")]
-
-
 class Problem(Struct, frozen=True):
     """Why a request was refused (RFC 9457)."""
 

@@ -1,6 +1,7 @@
 """The command `rollbook`."""
 
 import asyncio
+import os
 import re
 import shlex
 import sys
@@ -22,7 +23,9 @@ from engine.settings import Role
 from engine.tenant import ChangeSettings, RegisterTenant, RevokeToken
 from ops import administration, bench, bench_replay, demo, follow, logs, replay, retention, roster
 from ops import serve as service
+from ops.audit_cli import app as audit_app
 from ops.database import open_database
+from ops.options import Data, TenantName
 from ops.serve import DATA
 from ops.tables import show_table
 from ops.trouble import Trouble
@@ -41,17 +44,8 @@ tenant_app = typer.Typer(help="Customer organisations.", no_args_is_help=True, r
 token_app = typer.Typer(help="Secret tokens of a tenant.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(token_app, name="token")
+app.add_typer(audit_app, name="audit")
 
-Data = Annotated[
-    Path,
-    typer.Option(
-        "--data",
-        envvar="ROLLBOOK_DATA",
-        metavar="DIR",
-        help="The folder of the embedded Postgres. Not used if ROLLBOOK_DATABASE_URL names another PostgreSQL.",
-    ),
-]
-TenantName = Annotated[str, typer.Option("--tenant", metavar="NAME", help="The tenant's name.")]
 T = TypeVar("T")
 
 _LIFE = re.compile(r"([1-9]\d{0,5})([smhdw])")
@@ -371,3 +365,6 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever reads our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

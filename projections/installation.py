@@ -118,6 +118,10 @@ _SINCE_3: tuple[str, ...] = ("request_log",)
 _TO_3 = """
     CREATE INDEX events_by_actor ON events (tenant_id, actor, seq);
     CREATE INDEX events_by_token ON events (tenant_id, token_id, seq) WHERE actor <> token_id::text;
+    CREATE INDEX events_refused_for_user ON events (tenant_id, (data ->> 'user_id'), seq)
+        WHERE type = 'RequestRefused';
+    CREATE INDEX events_refused_for_name ON events (tenant_id, lower(data -> 'subject' ->> 'userName'), seq)
+        WHERE type = 'RequestRefused';
 """
 
 _INSTALLED = "INSERT INTO projections (name, version, is_follower) VALUES ($1, $2, $3)"

@@ -21,6 +21,8 @@ import pytest
 import typer
 
 from api.openapi import OPERATIONS
+from api.parameters import parameters
+from api.questions import QUESTIONS
 from engine import events, schema
 from engine.settings import Settings
 from engine.tokens import SCOPES
@@ -34,8 +36,8 @@ from tests.conftest import Directory
 TOP = Path(__file__).parents[1]
 DOCUMENTS = sorted([*TOP.glob("*.md"), *TOP.glob("docs/*.md")])
 README = TOP / "README.md"
-ADMIN, API, AUDITOR, OPERATOR = (
-    TOP / "docs" / f"{name}.md" for name in ("admin-guide", "api", "auditor-guide", "operator-guide")
+ADMIN, API, AUDITOR, OPERATOR, QUESTIONS_PAGE = (
+    TOP / "docs" / f"{name}.md" for name in ("admin-guide", "api", "auditor-guide", "operator-guide", "audit-questions")
 )
 
 BIN = Path(sys.executable).parent
@@ -488,3 +490,13 @@ async def test_the_digests_can_be_computed_outside_of_the_database(
     exported = tmp_path / "events.csv"
     exported.write_text(exported.read_text().replace("Countess", "Duchess"))
     assert checked().returncode == 1
+
+
+def test_the_reference_of_the_audit_questions_says_what_each_takes() -> None:
+    for question in QUESTIONS:
+        described = section(QUESTIONS_PAGE, question.name)
+        rows = {quoted(row[0])[0]: row[1] for row in table(QUESTIONS_PAGE, question.name)} if "|" in described else {}
+
+        assert f"`GET {question.address}`, `rollbook audit {question.name}`" in described
+        assert described.strip().startswith(f"{question.summary}.")
+        assert rows == {each.name: each.description for each in parameters(question.asked)}

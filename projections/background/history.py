@@ -13,6 +13,7 @@ from engine.user import User
 from projections import users
 from projections.batch import Batch, Logged
 from projections.follower import Follower
+from projections.histories import USER
 from projections.table import Table
 
 _COLUMNS = (
@@ -97,9 +98,6 @@ def _row(tenant_id: UUID, event: Logged, state: User, ending: tuple[Any, Any]) -
         *ending,
     )
 
-
-# A row as one of users: what began the state is what modified the user last.
-USER = "*, user_id AS id, valid_from AS modified_at"
 
 # For each user the last row alone, however long the history is.
 _STATES = f"""
