@@ -65,6 +65,8 @@ class RequestLog:
 
     async def write(self, requests: Sequence[LoggedRequest]) -> None:
         """Add requests of any tenants in one statement; those that are there already stay as they are."""
+        if not requests:
+            return
         columns = list(zip(*map(_row, requests), strict=True))
         try:
             await self._pool.execute(_WRITE, *columns)
