@@ -98,8 +98,8 @@ def unknown(name: str, urn: str = "") -> str:
     target = schema.find(name.partition("[")[0] if "[" in name else name.rpartition(".")[0])
     if target and target.attribute.sub_attributes:
         return told.at(target.key, Quirk.UNKNOWN_SUB)
-    if urn:
-        return told.at(urn, Quirk.UNKNOWN)
+    if ours := urn or schema.urn_before(name):
+        return told.at(ours, Quirk.UNKNOWN)
     return Quirk.UNKNOWN_EXTENSION if name.lower().startswith("urn:") else Quirk.UNKNOWN
 
 

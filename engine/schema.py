@@ -280,6 +280,12 @@ def schema_urn(name: str) -> str | None:
     return _URNS.get(name.lower())
 
 
+def urn_before(name: str) -> str | None:
+    """The URN of one of our schemas, if the name begins with it as a prefix."""
+    folded = name.lower()
+    return next((ours for urn, ours in _URNS.items() if folded.startswith(urn + ":")), None)
+
+
 def find(name: str) -> Target | None:
     """What an attribute's name means: `title`, `name.formatted`, `urn:…:User:manager.value`; None if it is unknown.
 

@@ -498,7 +498,7 @@ def test_what_is_read_only_cannot_be_changed(op: str, path: str) -> None:
         ({"op": "add", "value": {"shoeSize": 44}}, [Quirk.UNKNOWN]),
         ({"op": "add", "value": {"display name": 44}}, [Quirk.UNKNOWN]),
         ({"op": "add", "value": {"": 1, "5": 2}}, [Quirk.UNKNOWN] * 2),
-        ({"op": "add", "value": {CORE: {"shoe size": 44}}}, [Quirk.CORE_OBJECT, Quirk.UNKNOWN_EXTENSION]),
+        ({"op": "add", "value": {CORE: {"shoe size": 44}}}, [Quirk.CORE_OBJECT, f"{CORE}: an unknown attribute"]),
         ({"op": "add", "value": {"urn:other:2.0:User": {"a": 1}}}, [Quirk.UNKNOWN_EXTENSION]),
         ({"op": "add", "value": {"name.givenName": "A"}}, [Quirk.PATH_AS_NAME]),
         ({"op": "add", "value": {"id": "1", "schemas": []}}, ["id: read-only, left as it is"]),
