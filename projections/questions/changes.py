@@ -108,14 +108,14 @@ _DECODER = msgspec.json.Decoder(User)
 
 _STATE = f"""
     LEFT JOIN LATERAL (
-        SELECT to_json(state) AS state
+        SELECT to_json(found) AS state
         FROM (
             SELECT {USER}
             FROM rollbook.history
             WHERE tenant_id = $1 AND user_id = touched.user_id AND valid_from_seq <= {{seq}}
             ORDER BY valid_from_seq DESC
             LIMIT 1
-        ) AS state
+        ) AS found
     ) AS {{name}} ON true
 """  # noqa: S608  constants
 _STATES = _STATE.format(seq="$2", name="before") + _STATE.format(seq="$3", name="after")
