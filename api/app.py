@@ -113,11 +113,15 @@ def create_app(opening: Callable[[], AbstractAsyncContextManager[Services]]) -> 
             app.state.services = services
             noting = asyncio.create_task(services.gate.keep_noting_uses())
             measuring = asyncio.create_task(services.metrics.keep_measuring(services.pool))
+            writing = asyncio.create_task(services.request_writer.keep_writing())
             try:
                 yield
             finally:
                 noting.cancel()
                 measuring.cancel()
+                writing.cancel()
+                await asyncio.wait([writing])  # what it was writing is waiting again
+                await services.request_writer.end()
                 await services.accesses.drain()
                 with contextlib.suppress(Exception):  # the database may be gone; a time of last use is no loss
                     await services.gate.note_uses()

@@ -9,6 +9,7 @@ from api.accesses import Accesses
 from api.gate import Gate
 from api.last_calls import LastCalls
 from api.metrics import Metrics
+from api.request_writer import RequestWriter
 from api.services import Services
 from api.store_metrics import StoreMetrics
 from engine.engine import Engine
@@ -19,6 +20,7 @@ from projections.erasure import Erasures
 from projections.followers import Followers
 from projections.histories import Histories
 from projections.inline import INLINE
+from projections.request_log import RequestLog
 from projections.seats import Seats
 from projections.tenants import Tenants
 from projections.users import Users
@@ -61,6 +63,7 @@ async def open_services(
             gate=gate,
             accesses=Accesses(engine),
             metrics=metrics,
+            request_writer=RequestWriter(RequestLog(pool), metrics.requests_written, metrics.requests_dropped),
             store_metrics=StoreMetrics(followers, LastCalls(pool, gate, measured_tenants)),
             public_url=public_url,
             metrics_token=metrics_token,

@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 from api.accesses import Accesses
 from api.gate import Gate
 from api.metrics import Metrics
+from api.request_writer import RequestWriter
 from api.store_metrics import StoreMetrics
 from engine.engine import Engine
 from engine.log import EventLog
@@ -40,6 +41,7 @@ class Services:
     gate: Gate
     accesses: Accesses
     metrics: Metrics
+    request_writer: RequestWriter
     store_metrics: StoreMetrics
     public_url: str | None = None
     metrics_token: str | None = None

@@ -21,7 +21,7 @@ from api.services import Services
 from engine.refusals import Refusal
 from engine.settings import Role
 from engine.tenant import ChangeSettings, RegisterTenant, RevokeToken
-from ops import administration, bench, bench_replay, demo, erase, follow, logs, replay, roster
+from ops import administration, bench, bench_replay, demo, erase, follow, logs, replay, retention, roster
 from ops import serve as service
 from ops.audit_cli import app as audit_app
 from ops.database import open_database
@@ -301,6 +301,7 @@ def follow_command(
 ) -> None:
     """Keep followers up to date until stopped, beside those that follow already. The service does this by itself."""
     followers = follow.followers_named(name or ())
+    retention.request_log_days()
     logs.configure()
     with open_database(data) as database:
         typer.echo(f"Following: {', '.join(each.name for each in followers)}. Stop with Ctrl-C.", err=True)
@@ -318,6 +319,30 @@ def followers_command(data: Data = DATA) -> None:
     show_table(*follow.table_of(found))
     for line in follow.parked_lines(found):
         typer.echo(line)
+
+
+@app.command("prune")
+def prune_command(
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DAYS",
+            min=1,
+            max=retention.MOST_DAYS,
+            help="How many days to keep besides today. Default: ROLLBOOK_REQUEST_LOG_DAYS, or 90.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be deleted.")] = False,
+    data: Data = DATA,
+) -> None:
+    """Delete old days of the request log now. The service does this by itself every hour."""
+    keep_days = keep or retention.request_log_days()
+    with open_database(data) as database:
+        pruned = retention.prune_now(database.owner_url, keep_days, dry_run=dry_run)
+    if pruned:
+        show_table(*retention.table_of(pruned))
+    requests = sum(each.requests for each in pruned)
+    typer.echo(f"{'Would delete' if dry_run else 'Deleted'} {len(pruned):,} days with {requests:,} requests.")
 
 
 @app.command("demo")

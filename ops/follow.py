@@ -15,6 +15,7 @@ import uvloop
 
 from ops import logs
 from ops.database import Database
+from ops.retention import keep_pruning, request_log_days
 from ops.trouble import Trouble
 from projections.claim import AlreadyRunningError
 from projections.follower import FOLLOWERS, Follower
@@ -155,15 +156,16 @@ def follow_in_child(service_url: str, owner_url: str, names: Sequence[str]) -> N
 
 
 async def follow(service_url: str, owner_url: str, followers: Sequence[Follower]) -> NoReturn:
-    """Follow, and rebuild those followers whose tables an older version of the program made."""
+    """Follow, rebuild those followers whose tables an older version of the program made, and prune the request log."""
     async with (
         asyncpg.create_pool(
-            service_url, min_size=0, max_size=TURNS + 1, command_timeout=60, reset=_leave_as_it_is
+            service_url, min_size=0, max_size=TURNS + 2, command_timeout=60, reset=_leave_as_it_is
         ) as pool,
         asyncio.TaskGroup() as tasks,
     ):
         tasks.create_task(_keep_current(pool, owner_url, followers))
         tasks.create_task(Following(pool, followers).run())
+        tasks.create_task(keep_pruning(pool, owner_url, request_log_days()))
     raise AssertionError("following does not end")
 
 

@@ -24,6 +24,7 @@ from api.openapi import OPERATIONS
 from api.parameters import parameters
 from api.questions import QUESTIONS
 from engine import events, schema
+from engine.quirks import Quirk
 from engine.settings import Settings
 from engine.tokens import SCOPES
 from ops.cli import app
@@ -443,7 +444,7 @@ async def test_the_auditor_can_verify_what_the_service_may_do(auditor: asyncpg.C
 
     assert [row["privilege"] for row in rights if row["allowed"]] == ["SELECT"]
     assert not any(role[0].values())
-    assert {row["proname"] for row in functions} == {"append", "erase"}
+    assert {row["proname"] for row in functions} == {"append", "erase", "prepare_request_log"}
     assert {row["role"] for row in everybody} == {"auditor", "rollbook_owner", "rollbook_service"}
     assert [row["rolname"] for row in owners] == ["postgres"]
     assert tuple(found["What the digests show"][0][0]) == (10, 0)
@@ -500,3 +501,7 @@ def test_the_reference_of_the_audit_questions_says_what_each_takes() -> None:
         assert f"`GET {question.address}`, `rollbook audit {question.name}`" in described
         assert described.strip().startswith(f"{question.summary}.")
         assert rows == {each.name: each.description for each in parameters(question.asked)}
+
+
+def test_the_admin_guide_explains_every_quirk() -> None:
+    assert [row[0] for row in table(ADMIN, "What a quirk means")] == [str(each) for each in Quirk]

@@ -23,6 +23,8 @@ from tests.replays import SHADOWS, differences, fill, follow, live, replay, writ
 VERSION_1 = """
     DROP TABLE rollbook.projections, rollbook.places, rollbook.replays;
     DROP TABLE rollbook.history, rollbook.seat_changes, rollbook.seat_days;
+    DROP TABLE rollbook.request_log, rollbook.prunes;
+    DROP FUNCTION rollbook.prepare_request_log;
     DROP INDEX rollbook.events_by_actor, rollbook.events_by_token,
         rollbook.events_refused_for_user, rollbook.events_refused_for_name;
     DROP FUNCTION rollbook.erase, rollbook.names_of, rollbook.mentions, rollbook.notes_about, rollbook.seats_moved;
