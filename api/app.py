@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api import health, openapi, refusal_record, scim_discovery, scim_groups, scim_users, scrape, v1
+from api import health, openapi, refusal_record, scim_discovery, scim_groups, scim_users, scrape, v1, v1_ledger
 from api.exchange import Exchange
 from api.services import Services, services_of
 from engine.refusals import MethodNotAllowed, NotFound, NotImplementedHere, Refusal
@@ -86,6 +86,10 @@ ROUTES = [
     address("/v1/users/{id}/history", GET=v1.read_history),
     address("/v1/seats", GET=v1.read_seats),
     address("/v1/events", GET=v1.list_events),
+    address("/v1/checkpoint", GET=v1_ledger.read_checkpoint),
+    address("/v1/proofs/inclusion", GET=v1_ledger.prove_inclusion),
+    address("/v1/proofs/consistency", GET=v1_ledger.prove_consistency),
+    address("/v1/ledger-keys", GET=v1_ledger.list_keys),
     address("/v1/openapi.json", GET=openapi.document),
     Route("/scim/{path:path}", _unknown_scim_address, methods=ANY_METHOD),
     Route("/scim", _unknown_scim_address, methods=ANY_METHOD),

@@ -9,7 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import wire
-from api.v1_types import EventPage, Person, PersonPage, Problem
+from api.v1_types import (
+    CheckpointShown,
+    ConsistencyProof,
+    EventPage,
+    InclusionProof,
+    LedgerKeys,
+    Person,
+    PersonPage,
+    Problem,
+)
 from engine.events import TYPES
 from engine.schema import LEAVES
 from engine.streams import Source
@@ -28,6 +37,7 @@ class Operation(Struct, frozen=True):
     answer: type[Struct]
     parameters: Sequence[dict[str, Any]] = ()
     body: type[Struct] | None = None
+    also_text: bool = False
 
 
 def _parameter(name: str, description: str, schema: dict[str, Any], place: str = "query") -> dict[str, Any]:
@@ -43,6 +53,7 @@ def _parameter(name: str, description: str, schema: dict[str, Any], place: str =
 _UUID = {"type": "string", "format": "uuid"}
 _TIME = {"type": "string", "format": "date-time"}
 _NUMBER = {"type": "integer", "minimum": 0}
+_PLACE = {"type": "integer", "minimum": 1}
 _ID = _parameter("id", "The person's id.", _UUID, "path")
 _LIMIT = _parameter("limit", "How many at most.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100})
 
@@ -100,13 +111,45 @@ OPERATIONS = (
             _LIMIT,
         ),
     ),
+    Operation(
+        "/v1/checkpoint",
+        "get",
+        "The ledger as it is now, signed: a note as text, or as JSON",
+        ("audit:read",),
+        CheckpointShown,
+        (_parameter("format", "json, unless the note alone is wanted.", {"type": "string", "enum": ["note", "json"]}),),
+        also_text=True,
+    ),
+    Operation(
+        "/v1/proofs/inclusion",
+        "get",
+        "The proof that an event is in the ledger (RFC 9162)",
+        ("audit:read",),
+        InclusionProof,
+        (
+            _parameter("seq", "The event.", _PLACE),
+            _parameter("size", "The size of the tree: that of a checkpoint.", _PLACE),
+        ),
+    ),
+    Operation(
+        "/v1/proofs/consistency",
+        "get",
+        "The proof that the ledger of one checkpoint continues that of another (RFC 9162)",
+        ("audit:read",),
+        ConsistencyProof,
+        (
+            _parameter("from", "The size of the older tree.", _NUMBER),
+            _parameter("to", "The size of the newer tree.", _NUMBER),
+        ),
+    ),
+    Operation("/v1/ledger-keys", "get", "The keys that sign checkpoints", ("audit:read",), LedgerKeys),
 )
 
 
 def describe() -> dict[str, Any]:
     """The document, the same for everybody."""
     _, components = msgspec.json.schema_components(
-        [Person, PersonPage, EventPage, SeatCounts, Problem], ref_template=_REFERENCE
+        [*(each.answer for each in OPERATIONS), Problem], ref_template=_REFERENCE
     )
     components["PersonEdit"] = _edit()
     paths: dict[str, Any] = {}
@@ -135,6 +178,8 @@ def _described(operation: Operation) -> dict[str, Any]:
             "default": {"description": "Refused.", "content": _content(wire.PROBLEM, Problem.__name__)},
         },
     }
+    if operation.also_text:
+        found["responses"]["200"]["content"]["text/plain"] = {"schema": {"type": "string"}}
     if operation.body:
         found["requestBody"] = {"required": True, "content": _content("application/merge-patch+json", "PersonEdit")}
     return found

@@ -12,7 +12,9 @@ from api.store_metrics import StoreMetrics
 from engine.engine import Engine
 from engine.log import EventLog
 from projections.followers import Followers
+from projections.ledger import Ledger
 from projections.seats import Seats
+from projections.signer import Signer
 from projections.tenants import Tenants
 from projections.users import Users
 
@@ -32,6 +34,8 @@ class Services:
     seats: Seats
     log: EventLog
     followers: Followers
+    ledger: Ledger
+    signer: Signer
     gate: Gate
     metrics: Metrics
     store_metrics: StoreMetrics

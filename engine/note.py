@@ -140,6 +140,18 @@ def read_note(note: str) -> SignedNote:
     return SignedNote(text + "\n", tuple(_signature(line) for line in lines))
 
 
+def split_notes(text: str) -> list[str]:
+    """The notes of a file to which they were appended one after another."""
+    notes, lines = [], list[str]()
+    for line in text.splitlines(keepends=True):
+        if lines and lines[-1].startswith(_DASH) and not line.startswith(_DASH):
+            notes.append("".join(lines))
+            lines = []
+        if lines or line.strip():
+            lines.append(line)
+    return [*notes, "".join(lines)] if lines else notes
+
+
 def _signature(line: str) -> Signature:
     parts = line.split(" ")
     if len(parts) != 3 or parts[0] != _DASH:

@@ -20,9 +20,10 @@ from api.services import Services
 from engine.refusals import Refusal
 from engine.settings import Role
 from engine.tenant import ChangeSettings, RegisterTenant, RevokeToken
-from ops import administration, bench, bench_replay, demo, follow, logs, replay, roster
+from ops import administration, bench, bench_replay, demo, follow, ledger_cli, logs, replay, roster
 from ops import serve as service
 from ops.database import open_database
+from ops.options import Data, TenantName
 from ops.serve import DATA
 from ops.tables import show_table
 from ops.trouble import Trouble
@@ -41,17 +42,8 @@ tenant_app = typer.Typer(help="Customer organisations.", no_args_is_help=True, r
 token_app = typer.Typer(help="Secret tokens of a tenant.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(token_app, name="token")
+app.add_typer(ledger_cli.app, name="ledger")
 
-Data = Annotated[
-    Path,
-    typer.Option(
-        "--data",
-        envvar="ROLLBOOK_DATA",
-        metavar="DIR",
-        help="The folder of the embedded Postgres. Not used if ROLLBOOK_DATABASE_URL names another PostgreSQL.",
-    ),
-]
-TenantName = Annotated[str, typer.Option("--tenant", metavar="NAME", help="The tenant's name.")]
 T = TypeVar("T")
 
 _LIFE = re.compile(r"([1-9]\d{0,5})([smhdw])")
@@ -238,7 +230,9 @@ def revoke_token(
 def replay_command(  # noqa: PLR0913, PLR0917  what an operator can choose
     projection: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PROJECTION", help="users, seats, tenants, tokens, history, seat_history; or all."),
+        typer.Argument(
+            metavar="PROJECTION", help="users, seats, tenants, tokens, history, ledger, seat_history; or all."
+        ),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare only; exit 1 if anything differs.")] = False,
     tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only this tenant.")] = None,
@@ -292,8 +286,9 @@ def follow_command(
     followers = follow.followers_named(name or ())
     logs.configure()
     with open_database(data) as database:
+        follow.prepare_signing(database, data)
         typer.echo(f"Following: {', '.join(each.name for each in followers)}. Stop with Ctrl-C.", err=True)
-        follow.until_stopped(database, followers, jobs)
+        follow.until_stopped(database, followers, jobs, data)
 
 
 @app.command("followers")
