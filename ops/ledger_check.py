@@ -189,16 +189,15 @@ class Tree:
         return max(min(complete - tile.place * WIDTH, count), 0)
 
     def _tell(self, tile: Tile, hashes: bytes, have: bytes, found: Found) -> None:
-        pairs = ((hashes[at : at + HASH], have[at : at + HASH]) for at in range(0, len(hashes), HASH))
-        place = next(number for number, (made, kept) in enumerate(pairs) if made != kept)
-        index = tile.place * WIDTH + place
-        if tile.level == 0:
-            text = f"the event at seq {index + 1} is not the one that was sealed: its leaf is another one"
-            found.add("leaf", Verdict.PROOF_FAILS, text, index + 1)
-        elif "leaf" not in found.findings:
-            first = (index << HEIGHT * tile.level) + 1
-            text = f"the ledger's tile at level {tile.level}, place {tile.place} is not what the events make"
-            found.add("tile", Verdict.PROOF_FAILS, text, first)
+        parts = range(0, len(hashes), HASH)
+        wrong = [at // HASH for at in parts if hashes[at : at + HASH] != have[at : at + HASH]]
+        for index in (tile.place * WIDTH + place for place in wrong):
+            if tile.level == 0:
+                text = f"the event at seq {index + 1} is not the one that was sealed: its leaf is another one"
+                found.add("leaf", Verdict.PROOF_FAILS, text, index + 1)
+            elif "leaf" not in found.findings:
+                text = f"the ledger's tile at level {tile.level}, place {tile.place} is not what the events make"
+                found.add("tile", Verdict.PROOF_FAILS, text, (index << HEIGHT * tile.level) + 1)
 
 
 class Check:
@@ -294,11 +293,12 @@ class Check:
         if tree.root(checkpoint.size) == checkpoint.root:
             self._good_size = checkpoint.size
             return
+        text = f"{name} says another root than the events make"
+        if "leaf" in self._found.findings:  # which says it more exactly
+            self._found.add("root", Verdict.PROOF_FAILS, text)
+            return
         first = min(self._good_size + 1, checkpoint.size)
-        text = (
-            f"{name} says another root than the events make: one of the events from seq {first} to {checkpoint.size} "
-            f"was changed"
-        )
+        text += f": one of the events from seq {first} to {checkpoint.size} was changed"
         self._found.add("root", Verdict.PROOF_FAILS, text, first)
 
     async def _end(self, state: asyncpg.Record, held: Sequence[tuple[Checkpoint, str]], tree: Tree) -> None:
@@ -404,16 +404,11 @@ _COUNT = "SELECT count(*) FROM rollbook.ledger_tiles WHERE tenant_id = $1"
 _VERSIONS = """
     SELECT seq, version, before
     FROM (
-        SELECT
-            seq,
-            version,
-            lag(version, 1, 0) OVER stream AS before,
-            lag(seq, 1, 0::bigint) OVER stream AS seq_before
+        SELECT seq, version, lag(version, 1, 0) OVER (PARTITION BY stream_id ORDER BY seq, version) AS before
         FROM rollbook.events
         WHERE tenant_id = $1
-        WINDOW stream AS (PARTITION BY stream_id ORDER BY version, seq)
     ) AS placed
-    WHERE version <> before + 1 OR seq <= seq_before
+    WHERE version <> before + 1
     ORDER BY seq
     LIMIT 1
 """

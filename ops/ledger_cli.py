@@ -16,7 +16,7 @@ from api.services import Services
 from engine.checkpoint import origin_of, read_checkpoint
 from engine.note import NoteError, VerifierKey, read_note, split_notes
 from engine.tenant import tenant_id_of
-from ops import administration
+from ops import administration, logs
 from ops.database import Database, open_database
 from ops.ledger_check import Check, Finding, Found, Verdict, verdict_of
 from ops.ledger_key import KEY, KeyPlace, prepare_key, rotate
@@ -43,6 +43,7 @@ Checkpoints = Annotated[
 @app.command("checkpoint")
 def print_checkpoint(tenant: TenantName, data: Data = DATA) -> None:
     """Sign the ledger as it is now, and print the note, to be appended to a file that others keep."""
+    logs.silence()  # of what keeps the follower, the note or its lack tells
 
     async def work(services: Services) -> str:
         tenant_id = await administration.existing_tenant_id(services, tenant)

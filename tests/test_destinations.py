@@ -51,7 +51,7 @@ class Listener:
 async def listener() -> AsyncIterator[Listener]:
     found, app = Listener(), web.Application()
     app.router.add_post("/secret-path", found.take)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
