@@ -465,10 +465,15 @@ async def test_the_service_has_the_right_to_read_every_table_and_no_other_right_
 
     assert {row["table_name"]: row["rights"] for row in rights} == {
         **dict.fromkeys((*TABLES, "projections", "replays"), "SELECT"),
-        **dict.fromkeys(("places", "seat_changes", "seat_days", "token_uses"), "INSERT SELECT UPDATE"),
+        **dict.fromkeys(
+            ("checkpoint_deliveries", "ledger_tiles", "places", "seat_changes", "seat_days", "token_uses"),
+            "INSERT SELECT UPDATE",
+        ),
         "history": "DELETE INSERT SELECT UPDATE",
         "request_log": "INSERT SELECT",
         "prunes": "SELECT",
+        "ledger_keys": "SELECT",
+        "checkpoints": "DELETE INSERT SELECT UPDATE",
     }
 
 
