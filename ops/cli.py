@@ -235,7 +235,8 @@ def replay_command(  # noqa: PLR0913, PLR0917  what an operator can choose
     projection: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PROJECTION", help="users, seats, tenants, tokens, history, ledger, seat_history; or all."
+            metavar="PROJECTION",
+            help="users, seats, tenants, tokens, or a follower (rollbook followers lists them); or all.",
         ),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare only; exit 1 if anything differs.")] = False,

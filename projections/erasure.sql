@@ -202,6 +202,9 @@ BEGIN
     -- they come to this event.
     DELETE FROM users WHERE tenant_id = of_tenant AND id = person;
     DELETE FROM history WHERE tenant_id = of_tenant AND user_id = person;
+    DELETE FROM local_edits WHERE tenant_id = of_tenant AND user_id = person;
+    DELETE FROM attribute_changes WHERE tenant_id = of_tenant AND user_id = person;
+    DELETE FROM identities WHERE tenant_id = of_tenant AND user_id = person;
     DELETE FROM request_log WHERE tenant_id = of_tenant AND user_id = person;
 END
 $$;
