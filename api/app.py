@@ -84,6 +84,7 @@ ROUTES = [
     address(f"{SCIM}/Me", GET=_not_offered, PUT=_not_offered, PATCH=_not_offered, DELETE=_not_offered),
     address("/v1/users", GET=v1.list_users),
     address("/v1/users/{id}", GET=v1.read_user, PATCH=v1.edit_user),
+    address("/v1/users/{id}/erase", POST=v1.erase_user),
     address("/v1/seats", GET=v1.read_seats),
     address("/v1/exports/{id}", GET=v1_audit.read_manifest),
     *(address(each.address, GET=v1_audit.handler(each)) for each in QUESTIONS),

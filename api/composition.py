@@ -16,6 +16,7 @@ from engine.engine import Engine
 from engine.group_commit import GroupCommit
 from engine.log import EventLog
 from engine.store import EventStore
+from projections.erasure import Erasures
 from projections.followers import Followers
 from projections.histories import Histories
 from projections.inline import INLINE
@@ -55,6 +56,7 @@ async def open_services(
             users=users,
             tenants=tenants,
             seats=Seats(pool),
+            erasures=Erasures(pool),
             log=EventLog(pool),
             histories=Histories(pool),
             followers=followers,

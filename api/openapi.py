@@ -14,9 +14,11 @@ from api.export import FORMATS, MEDIA_TYPES
 from api.manifest import Manifest
 from api.parameters import Parameter, parameters
 from api.questions import QUESTIONS
+from api.v1 import ErasureAsked
 from api.v1_audit import SCOPES
 from api.v1_types import Person, PersonPage, Problem
 from engine.schema import LEAVES
+from projections.erasure import Certificate
 from projections.question import Question
 from projections.seats import SeatCounts
 
@@ -94,6 +96,15 @@ OPERATIONS = (
         ),
         body=Person,
     ),
+    Operation(
+        "/v1/users/{id}/erase",
+        "post",
+        "Erase a person's data for good; the certificate",
+        ("admin",),
+        Certificate,
+        (_ID, _parameter("X-Rollbook-Actor", "The id of the person who asks.", {"type": "string"}, "header")),
+        body=ErasureAsked,
+    ),
     Operation("/v1/exports/{id}", "get", "What was noted of an export", SCOPES, Manifest, (_EXPORT,)),
     Operation("/v1/seats", "get", "How many seats are taken, now", ("people:read",), SeatCounts),
 )
@@ -152,7 +163,16 @@ def _schema(parameter: Parameter) -> dict[str, Any]:
 def describe() -> dict[str, Any]:
     """The document, the same for everybody."""
     _, components = msgspec.json.schema_components(
-        [Person, PersonPage, SeatCounts, Problem, Manifest, *{each.row: None for each in QUESTIONS}],
+        [
+            Person,
+            PersonPage,
+            SeatCounts,
+            Problem,
+            Manifest,
+            Certificate,
+            ErasureAsked,
+            *{each.row: None for each in QUESTIONS},
+        ],
         ref_template=_REFERENCE,
     )
     components["PersonEdit"] = _edit()
@@ -176,7 +196,7 @@ def describe() -> dict[str, Any]:
 def _described(operation: Operation) -> dict[str, Any]:
     found: dict[str, Any] = {
         "summary": operation.summary,
-        "description": f"Needs a token with the scope {operation.scopes[0]} or admin.",
+        "description": f"Needs a token with the scope {' or '.join(dict.fromkeys((operation.scopes[0], 'admin')))}.",
         "operationId": f"{operation.method}{operation.path.title().replace('{Id}', 'One').replace('/', '')}",
         "security": [{"token": []}],
         "parameters": list(operation.parameters),
@@ -186,8 +206,14 @@ def _described(operation: Operation) -> dict[str, Any]:
         },
     }
     if operation.body:
-        found["requestBody"] = {"required": True, "content": _content("application/merge-patch+json", "PersonEdit")}
+        found["requestBody"] = _body(operation.body)
     return found
+
+
+def _body(body: type[Struct]) -> dict[str, Any]:
+    if body is Person:
+        return {"required": True, "content": _content("application/merge-patch+json", "PersonEdit")}
+    return {"required": False, "content": _content(wire.JSON, body.__name__)}
 
 
 def _content(media_type: str, name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from api.request_writer import RequestWriter
 from api.store_metrics import StoreMetrics
 from engine.engine import Engine
 from engine.log import EventLog
+from projections.erasure import Erasures
 from projections.followers import Followers
 from projections.histories import Histories
 from projections.seats import Seats
@@ -33,6 +34,7 @@ class Services:
     users: Users
     tenants: Tenants
     seats: Seats
+    erasures: Erasures
     log: EventLog
     histories: Histories
     followers: Followers

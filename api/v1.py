@@ -6,6 +6,8 @@ from typing import TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
+import msgspec
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,6 +18,7 @@ from api.services import Services, services_of
 from engine import patch, schema
 from engine.refusals import BadRequest, InvalidValue, NotFound
 from engine.user import PatchUser, Terms, User
+from projections.erasure import Basis
 from projections.questions.rosters import PERSON, PersonAsked
 
 DEFAULT_LIMIT = 100
@@ -24,11 +27,23 @@ HIGHEST_LIMIT = 1000
 READ = ("people:read", "people:write", "admin")
 WRITE = ("people:write", "admin")
 AUDIT = ("audit:read", "admin")
+ADMIN = ("admin",)
 
 T = TypeVar("T")
 
-_ACTOR = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+# What is no name: a number, a UUID or a ULID, behind a word for what it is the number of.
+_ACTOR = re.compile(
+    r"((person|user|usr|member|employee|emp|account|acct|admin|uid|id|u|p)[._:-]?)?"
+    r"([0-9]{1,20}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-hjkmnp-tv-z]{26})",
+    re.ASCII | re.IGNORECASE,
+)
 _HIGHEST_SEQ = 2**63 - 1
+
+
+class ErasureAsked(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the body of an erasure may say."""
+
+    basis: Basis | None = None
 
 
 async def list_users(request: Request) -> Response:
@@ -77,6 +92,24 @@ async def edit_user(request: Request) -> Response:
     return _person(user)
 
 
+async def erase_user(request: Request) -> Response:
+    """Erase a person's data for good (GDPR article 17); the certificate."""
+    services, call = await _admitted(request, ADMIN)
+    call.actor = _actor(request)
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    basis = _basis(await wire.read_json(request)) if has_body else None
+    return wire.json(await services.erasures.erase(_user_id(call), call.cause, basis))
+
+
+def _basis(found: object) -> Basis | None:
+    try:
+        return msgspec.convert(found, ErasureAsked).basis
+    except msgspec.ValidationError:
+        raise BadRequest(
+            'The body is empty, or {"basis": "a"}: the letter of article 17(1) GDPR, a to f, and nothing else.'
+        ) from None
+
+
 async def read_seats(request: Request) -> Response:
     services, call = await _admitted(request, READ)
     return wire.json(await services.seats.counts(call.admitted.tenant_id))
@@ -108,11 +141,12 @@ def _person(user: User) -> Response:
 
 
 def _actor(request: Request) -> str | None:
-    """The person who edits, by the app's id: ids only, for this is kept when personal data are erased."""
+    """The person who edits, by the app's id: what could be a name is refused, for it would outlive an erasure."""
     actor = request.headers.get("x-rollbook-actor")
     if actor is not None and not _ACTOR.fullmatch(actor):
         raise BadRequest(
-            "X-Rollbook-Actor takes the id of a person: up to 128 letters, digits and . : _ - (no address, no name)."
+            "X-Rollbook-Actor takes the id of a person: a whole number, a UUID or a ULID, also as person-4711 or "
+            "user_4711. It stands in the log for ever, after an erasure too, so what could be a name is not taken."
         )
     return actor
 

@@ -13,7 +13,9 @@ from engine.events import (
     AttributesChanged,
     AuditAccessed,
     Deactivated,
+    Erased,
     EvidenceExported,
+    PersonalDataErased,
     Reactivated,
     RequestRefused,
     RoleAssigned,
@@ -143,5 +145,5 @@ def before_and_after(event: AnyEvent) -> tuple[Values | None, Values | None]:
             return None, {"name": event.name, "scopes": list(event.scopes), "expires_at": event.expires_at}
         case TokenRevoked():
             return {"name": event.name}, None
-        case RequestRefused() | AuditAccessed() | EvidenceExported():
+        case RequestRefused() | AuditAccessed() | EvidenceExported() | PersonalDataErased() | Erased():
             return None, None

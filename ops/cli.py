@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast, get_args
 from uuid import UUID
 
 import msgspec
@@ -21,7 +21,7 @@ from api.services import Services
 from engine.refusals import Refusal
 from engine.settings import Role
 from engine.tenant import ChangeSettings, RegisterTenant, RevokeToken
-from ops import administration, bench, bench_replay, demo, follow, logs, replay, retention, roster
+from ops import administration, bench, bench_replay, demo, erase, follow, logs, replay, retention, roster
 from ops import serve as service
 from ops.audit_cli import app as audit_app
 from ops.database import open_database
@@ -30,6 +30,7 @@ from ops.serve import DATA
 from ops.tables import show_table
 from ops.trouble import Trouble
 from projections import target as rebuilt
+from projections.erasure import Basis
 from projections.follower import FOLLOWERS
 from projections.followers import FollowerStatus
 
@@ -272,6 +273,22 @@ def _write_roster(to_seq: int | None, as_of: str | None, into: Path | None, tena
     moment = roster.moment_of(as_of) if as_of is not None else to_seq or 0
     with open_database(data) as database:
         typer.echo(asyncio.run(roster.write_roster(database.service_url, tenant, moment, into)))
+
+
+@app.command("erase")
+def erase_command(
+    tenant: TenantName,
+    user: Annotated[UUID, typer.Option(metavar="ID", help="The person's id.")],
+    basis: Annotated[
+        str | None, typer.Option(metavar="a|b|c|d|e|f", help="The letter of article 17(1) GDPR, for the record.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data: Data = DATA,
+) -> None:
+    """Erase a person's data for good (GDPR article 17), and print the certificate."""
+    if basis is not None and basis not in get_args(Basis):
+        raise Trouble(f"--basis takes a letter of article 17(1), a to f, not {basis!r}.")
+    erase.erase(tenant, user, cast(Basis | None, basis), data, is_certain=yes)
 
 
 @app.command("follow")

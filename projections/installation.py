@@ -112,7 +112,7 @@ async def _install_followers(connection: asyncpg.Connection) -> None:
 
 
 # What version 3 brought beside the log, in the order of its creation.
-_SINCE_3: tuple[str, ...] = ("request_log",)
+_SINCE_3: tuple[str, ...] = ("request_log", "erasure")
 
 # What version 3 changed in events.sql.
 _TO_3 = """
@@ -122,6 +122,13 @@ _TO_3 = """
         WHERE type = 'RequestRefused';
     CREATE INDEX events_refused_for_name ON events (tenant_id, lower(data -> 'subject' ->> 'userName'), seq)
         WHERE type = 'RequestRefused';
+    DO $$
+    BEGIN
+        GRANT DELETE ON history TO rollbook_service;
+    EXCEPTION WHEN undefined_table THEN
+        NULL;  -- it is made later on, by this version
+    END
+    $$;
 """
 
 _INSTALLED = "INSERT INTO projections (name, version, is_follower) VALUES ($1, $2, $3)"

@@ -27,6 +27,7 @@ VERSION_1 = """
     DROP FUNCTION rollbook.prepare_request_log;
     DROP INDEX rollbook.events_by_actor, rollbook.events_by_token,
         rollbook.events_refused_for_user, rollbook.events_refused_for_name;
+    DROP FUNCTION rollbook.erase, rollbook.names_of, rollbook.mentions, rollbook.notes_about, rollbook.seats_moved;
     UPDATE rollbook.store SET version = 1
 """
 

@@ -11,7 +11,7 @@ from engine.events import UserEvent
 from engine.streams import Recorded
 from engine.user import User
 from projections import users
-from projections.batch import Batch, Logged
+from projections.batch import Batch, Logged, is_erased
 from projections.follower import Follower
 from projections.histories import USER
 from projections.table import Table
@@ -46,7 +46,9 @@ class History(Follower):
     by_stream = True
 
     async def apply(self, batch: Batch) -> None:
-        streams = [found for found in batch.streams() if found[0].stream_id != batch.tenant_id]
+        people = [found for found in batch.streams() if found[0].stream_id != batch.tenant_id]
+        await batch.forget("history", people)
+        streams = [found for found in people if not is_erased(found)]
         if not streams:
             return
         known = {found[0].stream_id: found for found in streams if found[0].version > 1}
