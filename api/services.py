@@ -16,7 +16,9 @@ from engine.log import EventLog
 from projections.erasure import Erasures
 from projections.followers import Followers
 from projections.histories import Histories
+from projections.ledger import Ledger
 from projections.seats import Seats
+from projections.signer import Signer
 from projections.tenants import Tenants
 from projections.users import Users
 
@@ -38,6 +40,8 @@ class Services:
     log: EventLog
     histories: Histories
     followers: Followers
+    ledger: Ledger
+    signer: Signer
     gate: Gate
     accesses: Accesses
     metrics: Metrics

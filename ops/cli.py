@@ -21,7 +21,7 @@ from api.services import Services
 from engine.refusals import Refusal
 from engine.settings import Role
 from engine.tenant import ChangeSettings, RegisterTenant, RevokeToken
-from ops import administration, bench, bench_replay, demo, erase, follow, logs, replay, retention, roster
+from ops import administration, bench, bench_replay, demo, erase, follow, ledger_cli, logs, replay, retention, roster
 from ops import serve as service
 from ops.audit_cli import app as audit_app
 from ops.database import open_database
@@ -46,6 +46,7 @@ token_app = typer.Typer(help="Secret tokens of a tenant.", no_args_is_help=True,
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(token_app, name="token")
 app.add_typer(audit_app, name="audit")
+app.add_typer(ledger_cli.app, name="ledger")
 
 T = TypeVar("T")
 
@@ -233,7 +234,9 @@ def revoke_token(
 def replay_command(  # noqa: PLR0913, PLR0917  what an operator can choose
     projection: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PROJECTION", help="users, seats, tenants, tokens, history, seat_history; or all."),
+        typer.Argument(
+            metavar="PROJECTION", help="users, seats, tenants, tokens, history, ledger, seat_history; or all."
+        ),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare only; exit 1 if anything differs.")] = False,
     tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only this tenant.")] = None,
@@ -304,8 +307,9 @@ def follow_command(
     retention.request_log_days()
     logs.configure()
     with open_database(data) as database:
+        follow.prepare_signing(database, data)
         typer.echo(f"Following: {', '.join(each.name for each in followers)}. Stop with Ctrl-C.", err=True)
-        follow.until_stopped(database, followers, jobs)
+        follow.until_stopped(database, followers, jobs, data)
 
 
 @app.command("followers")

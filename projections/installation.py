@@ -112,7 +112,7 @@ async def _install_followers(connection: asyncpg.Connection) -> None:
 
 
 # What version 3 brought beside the log, in the order of its creation.
-_SINCE_3: tuple[str, ...] = ("request_log", "erasure")
+_SINCE_3: tuple[str, ...] = ("request_log", "erasure", "checkpoints")
 
 # What version 3 changed in events.sql.
 _TO_3 = """

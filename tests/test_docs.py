@@ -472,6 +472,7 @@ async def test_the_queries_of_the_auditor_guide_answer_their_questions(auditor: 
     assert [row["active"] for row in found["Seats after each change"][0]] == [1, 2, 2, 1]
     assert column("How far the histories are", "follower", "behind", "error") == [
         ("history", "0", "None"),
+        ("ledger", "0", "None"),
         ("seat_history", "0", "None"),
     ]
 

@@ -46,6 +46,7 @@ async def test_followers_lists_each_with_what_is_left_to_do_and_what_keeps_it(
     assert lines == [
         "follower      version  tenants behind  events behind  oldest lag  parked",
         "history       1        1               2              3 h         1",
+        "ledger        1        1               5              3 h         0",
         "seat_history  1        1               5              3 h         0",
         "parked: history, tenant contoso, seq 4: ValueError: no (12 tries in 4 min)",
     ]
@@ -63,7 +64,7 @@ async def test_a_thousand_parked_tenants_fit_a_screen(owner: asyncpg.Connection,
     lines = shell.output("followers").splitlines()
 
     assert lines[1].split()[-1] == "1,000"
-    assert len(lines) == 3 + SHOWN + 1
+    assert len(lines) == 4 + SHOWN + 1
     assert lines[-1] == f"parked: history, {1_000 - SHOWN} more tenants"
 
 
@@ -77,7 +78,7 @@ def status_of(name: str, version: int, lag: float = 0.04) -> FollowerStatus:
         (status_of("history", 1), "1"),
         (status_of("history", 0), "0 (being rebuilt for 1)"),
         (status_of("history", 2), "2 (this program knows 1)"),
-        (status_of("ledger", 3), "3 (unknown to this program)"),
+        (status_of("deliveries", 3), "3 (unknown to this program)"),
     ],
 )
 def test_a_version_that_is_not_this_programs_is_told(installed: FollowerStatus, shown: str) -> None:
@@ -101,8 +102,8 @@ def test_a_parked_tenant_without_a_name_is_told_by_its_id() -> None:
 
 
 def test_a_follower_that_there_is_not_is_refused_with_those_that_there_are(shell: Shell) -> None:
-    assert "There is no follower nobody. There are: history, seat_history." in shell.trouble("follow", "nobody")
-    assert "history, seat_history; or all" in " ".join(shell.output("follow", "--help").split())
+    assert "There is no follower nobody. There are: history, ledger, seat_history." in shell.trouble("follow", "nobody")
+    assert "history, ledger, seat_history; or all" in " ".join(shell.output("follow", "--help").split())
 
 
 async def test_more_processes_share_the_work_and_end_with_a_signal(

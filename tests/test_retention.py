@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -260,13 +261,17 @@ async def test_what_an_interrupted_prune_took_out_is_traced_and_dropped_by_the_n
 
 
 async def test_the_process_that_follows_makes_days_and_prunes_by_the_setting(
-    database: Database, owner: asyncpg.Connection, old: dict[int, list[LoggedRequest]], monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    owner: asyncpg.Connection,
+    old: dict[int, list[LoggedRequest]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("ROLLBOOK_REQUEST_LOG_DAYS", "91")
     last = f"request_log_{noon(-7):%Y%m%d}"
     await owner.execute(f"DROP TABLE rollbook.{last}")
 
-    following = asyncio.create_task(follow(database.service_url, database.owner_url, FOLLOWERS))
+    following = asyncio.create_task(follow(database.service_url, database.owner_url, FOLLOWERS, tmp_path))
     await until(lambda: owner.fetchval("SELECT count(*) = 3 FROM rollbook.prunes"))
     following.cancel()
 

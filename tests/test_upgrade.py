@@ -24,6 +24,7 @@ VERSION_1 = """
     DROP TABLE rollbook.projections, rollbook.places, rollbook.replays;
     DROP TABLE rollbook.history, rollbook.seat_changes, rollbook.seat_days;
     DROP TABLE rollbook.request_log, rollbook.prunes;
+    DROP TABLE rollbook.ledger_tiles, rollbook.checkpoints, rollbook.ledger_keys, rollbook.checkpoint_deliveries;
     DROP FUNCTION rollbook.prepare_request_log;
     DROP INDEX rollbook.events_by_actor, rollbook.events_by_token,
         rollbook.events_refused_for_user, rollbook.events_refused_for_name;
