@@ -44,6 +44,7 @@ class RequestWriter:
         self._waiting: deque[LoggedRequest] = deque()
         self._is_full = asyncio.Event()
         self._dropped = 0  # since the last line in the log about it
+        self._error: str | None = None  # that stands in the way now
 
     def note(self, request: LoggedRequest) -> None:
         """Take a row. Costs about as much as a line in a list."""
@@ -62,8 +63,11 @@ class RequestWriter:
                 await asyncio.wait_for(self._is_full.wait(), PAUSE)
             try:
                 await self.flush()
-            except Exception:  # noqa: BLE001  whatever it is, the rows are kept, and tried again
+            except Exception as error:  # noqa: BLE001  whatever it is, the rows are kept, and tried again
+                self._tell(type(error).__name__)
                 await asyncio.sleep(UNREACHABLE)
+            else:
+                self._error = None
 
     async def flush(self) -> None:
         """Write all that there is. What fails is kept for the next time."""
@@ -90,6 +94,12 @@ class RequestWriter:
         self._waiting.extendleft(reversed(kept))
         if len(kept) < len(batch):
             self._drop(len(batch) - len(kept))
+
+    def _tell(self, error: str) -> None:
+        """Once for as long as it stays the same."""
+        if error != self._error:
+            _log.warning("the request log cannot be written", error=error, rows=len(self._waiting))
+        self._error = error
 
     def _drop(self, rows: int) -> None:
         self._dropped += rows

@@ -32,6 +32,7 @@ from ops.database import OWNER_URL, SERVICE_ROLE, SERVICE_URL, Database
 from projections.connections import connected
 from projections.follower import FOLLOWERS
 from projections.following import Following
+from projections.request_log import RequestLog
 from tests.conftest import Directory
 
 TOP = Path(__file__).parents[1]
@@ -321,6 +322,43 @@ def anonymous(text: str) -> str:
     """Without what differs from run to run: ids, times and the port."""
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", text)
     return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", re.sub(r"127\.0\.0\.1:\d+", "HOST", text))
+
+
+async def test_a_dump_is_restored_as_the_operator_guide_says_into_a_store_with_other_days(
+    company: Directory, database: Database, owner: asyncpg.Connection, tmp_path: Path
+) -> None:
+    dump, restore = (
+        re.search(
+            pattern, "\n".join(block.text for block in blocks(OPERATOR, "sh") if block.heading == "A dump"), re.DOTALL
+        )
+        for pattern in (r"^\$PGBIN/pg_dump [^\n]*", r"\{ echo .*?--quiet\n")
+    )
+    assert dump
+    assert restore
+    name = re.findall(r"@/(\w+)", database.owner_url)[0]
+    environment = {"PGBIN": str(POSTGRES_BIN), "PGHOST": database.owner_url.partition("host=")[2].partition("&")[0]}
+
+    async def type_in(text: str) -> None:
+        text = text.replace("rollbook.dump postgres", f"rollbook.dump {name}").replace(
+            "dbname=postgres", f"dbname={name}"
+        )
+        shell = ["bash", "-euo", "pipefail", "-c", text]
+        await asyncio.to_thread(subprocess.run, shell, cwd=tmp_path, env={**os.environ, **environment}, check=True)
+
+    before = await owner.fetch("SELECT * FROM rollbook.request_log ORDER BY at")
+    await type_in(dump[0])
+    await owner.execute("CREATE TABLE rollbook.request_log_20991231 (LIKE rollbook.request_log INCLUDING ALL)")
+    bounds = "FROM ('2099-12-31 00:00+00') TO ('2100-01-01 00:00+00')"
+    await owner.execute(
+        f"ALTER TABLE rollbook.request_log ATTACH PARTITION rollbook.request_log_20991231 FOR VALUES {bounds}"
+    )
+    await owner.execute("DELETE FROM rollbook.users; DELETE FROM rollbook.request_log")
+    await type_in(restore[0])
+
+    assert await owner.fetch("SELECT * FROM rollbook.request_log ORDER BY at") == before != []
+    assert await owner.fetchval("SELECT count(*) FROM rollbook.users") > 0
+    assert await owner.fetchval("SELECT to_regclass('rollbook.request_log_20991231')") is None
+    assert await RequestLog(company.services.pool).prepare() == 0
 
 
 # The guides of the admin and the auditor.
