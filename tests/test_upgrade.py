@@ -22,7 +22,8 @@ from tests.replays import SHADOWS, differences, fill, follow, live, replay, writ
 # As version 1 left it, before there were followers.
 VERSION_1 = """
     DROP TABLE rollbook.projections, rollbook.places, rollbook.replays;
-    DROP TABLE rollbook.history, rollbook.seat_changes, rollbook.seat_days;
+    DROP TABLE rollbook.history, rollbook.seat_changes, rollbook.seat_days, rollbook.ledger_tiles;
+    DROP TABLE rollbook.checkpoints, rollbook.checkpoint_deliveries, rollbook.ledger_keys;
     DROP INDEX rollbook.events_by_actor, rollbook.events_by_token;
     UPDATE rollbook.store SET version = 1
 """
