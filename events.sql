@@ -62,6 +62,10 @@ CREATE INDEX events_not_of_the_directory ON events (tenant_id, source, seq) WHER
 CREATE INDEX events_by_actor ON events (tenant_id, actor, seq);
 -- A token that acts in its own name is found as an actor.
 CREATE INDEX events_by_token ON events (tenant_id, token_id, seq) WHERE actor <> token_id::text;
+-- Find the refused writes that were about one person: by id, or by the userName of a body that named nobody else.
+CREATE INDEX events_refused_for_user ON events (tenant_id, (data ->> 'user_id'), seq) WHERE type = 'RequestRefused';
+CREATE INDEX events_refused_for_name ON events (tenant_id, lower(data -> 'subject' ->> 'userName'), seq)
+    WHERE type = 'RequestRefused';
 
 -- The last seq that was recorded before a moment, 0 if none was: by halving, for recorded_at never runs backwards.
 CREATE FUNCTION last_seq_before(of_tenant uuid, moment timestamptz) RETURNS bigint

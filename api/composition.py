@@ -5,18 +5,23 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from api.accesses import Accesses
 from api.gate import Gate
 from api.last_calls import LastCalls
 from api.metrics import Metrics
+from api.request_writer import RequestWriter
 from api.services import Services
 from api.store_metrics import StoreMetrics
 from engine.engine import Engine
 from engine.group_commit import GroupCommit
 from engine.log import EventLog
 from engine.store import EventStore
+from projections.erasure import Erasures
 from projections.followers import Followers
+from projections.histories import Histories
 from projections.inline import INLINE
 from projections.ledger import Ledger
+from projections.request_log import RequestLog
 from projections.seats import Seats
 from projections.signer import FindKey, Signer, no_key
 from projections.tenants import Tenants
@@ -51,18 +56,23 @@ async def open_services(  # noqa: PLR0913  what an operator can choose
         users, tenants, followers = Users(pool), Tenants(pool), Followers(pool)
         ledger = Ledger(pool)
         gate = Gate(tenants, on_look_up=metrics.token_looked_up)
+        engine = Engine(GroupCommit(EventStore(pool), metrics), users, tenants, INLINE, metrics)
         yield Services(
             pool=pool,
-            engine=Engine(GroupCommit(EventStore(pool), metrics), users, tenants, INLINE, metrics),
+            engine=engine,
             users=users,
             tenants=tenants,
             seats=Seats(pool),
+            erasures=Erasures(pool),
             log=EventLog(pool),
+            histories=Histories(pool),
             followers=followers,
             ledger=ledger,
             signer=Signer(pool, ledger, find_key),
             gate=gate,
+            accesses=Accesses(engine),
             metrics=metrics,
+            request_writer=RequestWriter(RequestLog(pool), metrics.requests_written, metrics.requests_dropped),
             store_metrics=StoreMetrics(followers, LastCalls(pool, gate, measured_tenants)),
             public_url=public_url,
             metrics_token=metrics_token,

@@ -1,7 +1,8 @@
 """`/v1/openapi.json`: what `/v1` takes and answers, generated from the types that it answers with (OpenAPI 3.1)."""
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from datetime import datetime
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -9,19 +10,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import wire
+from api.export import FORMATS, MEDIA_TYPES
+from api.manifest import Manifest
+from api.parameters import Parameter, parameters
+from api.questions import QUESTIONS
+from api.v1 import ErasureAsked
+from api.v1_audit import SCOPES
 from api.v1_types import (
     CheckpointShown,
     ConsistencyProof,
-    EventPage,
     InclusionProof,
     LedgerKeys,
     Person,
     PersonPage,
     Problem,
 )
-from engine.events import TYPES
 from engine.schema import LEAVES
-from engine.streams import Source
+from projections.erasure import Certificate
+from projections.question import Question
 from projections.seats import SeatCounts
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -55,6 +61,11 @@ _TIME = {"type": "string", "format": "date-time"}
 _NUMBER = {"type": "integer", "minimum": 0}
 _PLACE = {"type": "integer", "minimum": 1}
 _ID = _parameter("id", "The person's id.", _UUID, "path")
+_EXPORT = _parameter("id", "The id of the request that asked for the file.", _UUID, "path")
+_TEXT = {"type": "string"}
+_FORMAT = _parameter(
+    "format", "The whole answer as a file, instead of a page.", {"type": "string", "enum": list(FORMATS)}
+)
 _LIMIT = _parameter("limit", "How many at most.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100})
 
 OPERATIONS = (
@@ -70,7 +81,18 @@ OPERATIONS = (
             _LIMIT,
         ),
     ),
-    Operation("/v1/users/{id}", "get", "One person", ("people:read",), Person, (_ID,)),
+    Operation(
+        "/v1/users/{id}",
+        "get",
+        "One person, now, or with the scope audit:read as of a moment",
+        ("people:read",),
+        Person,
+        (
+            _ID,
+            _parameter("as_of", "As it was then.", _TIME),
+            _parameter("as_of_seq", "As it was after this event, instead of a time.", _NUMBER),
+        ),
+    ),
     Operation(
         "/v1/users/{id}",
         "patch",
@@ -85,32 +107,15 @@ OPERATIONS = (
         body=Person,
     ),
     Operation(
-        "/v1/users/{id}/history",
-        "get",
-        "Everything that happened to one person, in order",
-        ("audit:read",),
-        EventPage,
-        (_ID, _parameter("after", "The last seq of the page before.", _NUMBER), _LIMIT),
+        "/v1/users/{id}/erase",
+        "post",
+        "Erase a person's data for good; the certificate",
+        ("admin",),
+        Certificate,
+        (_ID, _parameter("X-Rollbook-Actor", "The id of the person who asks.", {"type": "string"}, "header")),
+        body=ErasureAsked,
     ),
-    Operation("/v1/seats", "get", "How many seats are taken, now", ("people:read",), SeatCounts),
-    Operation(
-        "/v1/events",
-        "get",
-        "The log, newest first or in order",
-        ("audit:read",),
-        EventPage,
-        (
-            _parameter("user", "Only events of this user.", _UUID),
-            _parameter("type", "Only events of this type.", {"type": "string", "enum": list(TYPES)}),
-            _parameter("source", "Only events of this source.", {"type": "string", "enum": list(get_args(Source))}),
-            _parameter("since", "Only events from this time on.", _TIME),
-            _parameter("until", "Only events before this time.", _TIME),
-            _parameter("order", "Newest first (desc) or in order.", {"type": "string", "enum": ["asc", "desc"]}),
-            _parameter("after", "Only events behind this seq.", _NUMBER),
-            _parameter("before", "Only events ahead of this seq.", _NUMBER),
-            _LIMIT,
-        ),
-    ),
+    Operation("/v1/exports/{id}", "get", "What was noted of an export", SCOPES, Manifest, (_EXPORT,)),
     Operation(
         "/v1/checkpoint",
         "get",
@@ -143,18 +148,73 @@ OPERATIONS = (
         ),
     ),
     Operation("/v1/ledger-keys", "get", "The keys that sign checkpoints", ("audit:read",), LedgerKeys),
+    Operation("/v1/seats", "get", "How many seats are taken, now", ("people:read",), SeatCounts),
 )
+
+
+def _asked(question: Question[Any, Any]) -> dict[str, Any]:
+    """A question's parameters, and those that every question understands."""
+    found = [
+        _parameter(
+            each.name,
+            f"{each.description} Takes {each.takes}.",
+            _schema(each),
+            "path" if f"{{{each.name}}}" in question.address else "query",
+        )
+        for each in parameters(question.asked)
+    ]
+    if "after" not in question.asked.__struct_fields__:
+        found.append(_parameter("after", "Where the page begins: the key that the page before ended with.", _TEXT))
+    described = _described(
+        Operation(question.address, "get", question.summary, SCOPES, question.row, (*found, _LIMIT, _FORMAT))
+    )
+    described["responses"]["200"]["content"] = {
+        **_content(wire.JSON, _answer_name(question)),
+        **{MEDIA_TYPES[each]: {"schema": {"type": "string"}} for each in ("ndjson", "csv")},
+    }
+    return described
+
+
+def _answer_name(question: Question[Any, Any]) -> str:
+    return f"{question.name.title().replace('-', '')}Answer"
+
+
+def _page(question: Question[Any, Any]) -> dict[str, Any]:
+    """What the question's address answers without `format`."""
+    row = {"$ref": _REFERENCE.format(name=question.row.__name__)}
+    return {
+        "title": _answer_name(question),
+        "description": f"A page: {question.summary[0].lower()}{question.summary[1:]}.",
+        "type": "object",
+        "properties": {
+            question.rows_name: {"type": "array", "items": row},
+            "next": {"type": ["string", "null"], "description": "The address of the next page; null at the end."},
+            "as_of_seq": {"type": "integer", "description": "The event as of which, or up to which, this is so."},
+        },
+        "required": [question.rows_name, "next", "as_of_seq"],
+    }
+
+
+def _schema(parameter: Parameter) -> dict[str, Any]:
+    if parameter.is_list:
+        return {"type": "array", "items": msgspec.json.schema(parameter.kind)}
+    schema = msgspec.json.schema(parameter.kind)
+    return {"anyOf": [schema, {"type": "string", "format": "date"}]} if parameter.kind is datetime else schema
 
 
 def describe() -> dict[str, Any]:
     """The document, the same for everybody."""
     _, components = msgspec.json.schema_components(
-        [*(each.answer for each in OPERATIONS), Problem], ref_template=_REFERENCE
+        [*{each.answer: None for each in OPERATIONS}, Problem, ErasureAsked, *{each.row: None for each in QUESTIONS}],
+        ref_template=_REFERENCE,
     )
     components["PersonEdit"] = _edit()
+    components |= {_answer_name(each): _page(each) for each in QUESTIONS}
     paths: dict[str, Any] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _described(operation)
+    for question in QUESTIONS:
+        paths.setdefault(question.address, {})["get"] = _asked(question)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Rollbook", "version": "1", "description": "People, seats and the log of one tenant."},
@@ -169,7 +229,7 @@ def describe() -> dict[str, Any]:
 def _described(operation: Operation) -> dict[str, Any]:
     found: dict[str, Any] = {
         "summary": operation.summary,
-        "description": f"Needs a token with the scope {operation.scopes[0]} or admin.",
+        "description": f"Needs a token with the scope {' or '.join(dict.fromkeys((operation.scopes[0], 'admin')))}.",
         "operationId": f"{operation.method}{operation.path.title().replace('{Id}', 'One').replace('/', '')}",
         "security": [{"token": []}],
         "parameters": list(operation.parameters),
@@ -181,8 +241,14 @@ def _described(operation: Operation) -> dict[str, Any]:
     if operation.also_text:
         found["responses"]["200"]["content"]["text/plain"] = {"schema": {"type": "string"}}
     if operation.body:
-        found["requestBody"] = {"required": True, "content": _content("application/merge-patch+json", "PersonEdit")}
+        found["requestBody"] = _body(operation.body)
     return found
+
+
+def _body(body: type[Struct]) -> dict[str, Any]:
+    if body is Person:
+        return {"required": True, "content": _content("application/merge-patch+json", "PersonEdit")}
+    return {"required": False, "content": _content(wire.JSON, body.__name__)}
 
 
 def _content(media_type: str, name: str) -> dict[str, Any]:

@@ -6,12 +6,16 @@ from typing import cast
 import asyncpg
 from starlette.requests import HTTPConnection
 
+from api.accesses import Accesses
 from api.gate import Gate
 from api.metrics import Metrics
+from api.request_writer import RequestWriter
 from api.store_metrics import StoreMetrics
 from engine.engine import Engine
 from engine.log import EventLog
+from projections.erasure import Erasures
 from projections.followers import Followers
+from projections.histories import Histories
 from projections.ledger import Ledger
 from projections.seats import Seats
 from projections.signer import Signer
@@ -32,12 +36,16 @@ class Services:
     users: Users
     tenants: Tenants
     seats: Seats
+    erasures: Erasures
     log: EventLog
+    histories: Histories
     followers: Followers
     ledger: Ledger
     signer: Signer
     gate: Gate
+    accesses: Accesses
     metrics: Metrics
+    request_writer: RequestWriter
     store_metrics: StoreMetrics
     public_url: str | None = None
     metrics_token: str | None = None

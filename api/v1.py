@@ -1,25 +1,25 @@
-"""`/v1`: people, seats and the log, for the app's developer and the first auditor."""
+"""`/v1`: people and seats, for the app's developer."""
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import TypeVar, cast
+from typing import TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import scim_users, v1_types, wire
+from api import parameters, scim_users, v1_types, wire
 from api.call import Call, call_of
+from api.inquiry import inquire
 from api.services import Services, services_of
 from engine import patch, schema
-from engine.events import TYPES
-from engine.log import LoggedEvent, Selection
 from engine.refusals import BadRequest, InvalidValue, NotFound
-from engine.streams import SOURCES, Source
 from engine.user import PatchUser, Terms, User
+from projections.erasure import Basis
+from projections.questions.rosters import PERSON, PersonAsked
 
 DEFAULT_LIMIT = 100
 HIGHEST_LIMIT = 1000
@@ -27,11 +27,23 @@ HIGHEST_LIMIT = 1000
 READ = ("people:read", "people:write", "admin")
 WRITE = ("people:write", "admin")
 AUDIT = ("audit:read", "admin")
+ADMIN = ("admin",)
 
 T = TypeVar("T")
 
-_ACTOR = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+# What is no name: a number, a UUID or a ULID, behind a word for what it is the number of.
+_ACTOR = re.compile(
+    r"((person|user|usr|member|employee|emp|account|acct|admin|uid|id|u|p)[._:-]?)?"
+    r"([0-9]{1,20}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-hjkmnp-tv-z]{26})",
+    re.ASCII | re.IGNORECASE,
+)
 _HIGHEST_SEQ = 2**63 - 1
+
+
+class ErasureAsked(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the body of an erasure may say."""
+
+    basis: Basis | None = None
 
 
 async def list_users(request: Request) -> Response:
@@ -44,8 +56,25 @@ async def list_users(request: Request) -> Response:
 
 
 async def read_user(request: Request) -> Response:
+    if {"as_of", "as_of_seq"} & request.query_params.keys():
+        return await _person_then(request)
     services, call = await _admitted(request, READ)
     return _person(await _existing(services, call, request))
+
+
+async def _person_then(request: Request) -> Response:
+    """The person as of a time or a seq, in the same form; a look at the history, and noted as one."""
+    services, call = await _admitted(request, AUDIT)
+    services.accesses.check()
+    asked = parameters.read(PersonAsked, {**request.query_params, **request.path_params})
+    inquiry = await inquire(services.pool, call.admitted.tenant_id, PERSON, asked)
+    user = await services.histories.state_at_seq(inquiry.tenant_id, asked.id, inquiry.settled.to_seq)
+    services.accesses.note(inquiry.accessed(0 if user is None else 1), call.cause)
+    if user is None:
+        raise NotFound(
+            f"Nobody with the id {asked.id} was there as of seq {inquiry.settled.to_seq}; its history says since when."
+        )
+    return _person(user)
 
 
 async def edit_user(request: Request) -> Response:
@@ -63,43 +92,27 @@ async def edit_user(request: Request) -> Response:
     return _person(user)
 
 
+async def erase_user(request: Request) -> Response:
+    """Erase a person's data for good (GDPR article 17); the certificate."""
+    services, call = await _admitted(request, ADMIN)
+    call.actor = _actor(request)
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    basis = _basis(await wire.read_json(request)) if has_body else None
+    return wire.json(await services.erasures.erase(_user_id(call), call.cause, basis))
+
+
+def _basis(found: object) -> Basis | None:
+    try:
+        return msgspec.convert(found, ErasureAsked).basis
+    except msgspec.ValidationError:
+        raise BadRequest(
+            'The body is empty, or {"basis": "a"}: the letter of article 17(1) GDPR, a to f, and nothing else.'
+        ) from None
+
+
 async def read_seats(request: Request) -> Response:
     services, call = await _admitted(request, READ)
     return wire.json(await services.seats.counts(call.admitted.tenant_id))
-
-
-async def list_events(request: Request) -> Response:
-    services, call = await _admitted(request, AUDIT)
-    selection = Selection(
-        stream_id=_uuid(request, "user"),
-        type=_choice(request, "type", {name: name for name in TYPES}),
-        source=cast(Source | None, _choice(request, "source", {name: name for name in SOURCES})),
-        since=_time(request, "since"),
-        until=_time(request, "until"),
-        after=_number(request, "after"),
-        before=_number(request, "before"),
-        order="asc" if _choice(request, "order", {"asc": True, "desc": False}) else "desc",
-    )
-    return await _events(request, services, call, selection)
-
-
-async def read_history(request: Request) -> Response:
-    """Everything that happened to one person, in order."""
-    services, call = await _admitted(request, AUDIT)
-    user = await _existing(services, call, request)
-    selection = Selection(stream_id=user.id, after=_number(request, "after"), order="asc")
-    return await _events(request, services, call, selection)
-
-
-async def _events(request: Request, services: Services, call: Call, selection: Selection) -> Response:
-    limit = _limit(request)
-    tenant_id = call.admitted.tenant_id
-    found: list[LoggedEvent] = await services.log.read(tenant_id, selection, limit)
-    last = str(found[-1].seq) if len(found) == limit else None
-    cursor = "after" if selection.order == "asc" else "before"
-    return wire.json(
-        {"events": [v1_types.shown(tenant_id, each) for each in found], "next": _next(request, cursor, last)}
-    )
 
 
 async def _admitted(request: Request, scopes: tuple[str, ...]) -> tuple[Services, Call]:
@@ -128,11 +141,12 @@ def _person(user: User) -> Response:
 
 
 def _actor(request: Request) -> str | None:
-    """The person who edits, by the app's id: ids only, for this is kept when personal data are erased."""
+    """The person who edits, by the app's id: what could be a name is refused, for it would outlive an erasure."""
     actor = request.headers.get("x-rollbook-actor")
     if actor is not None and not _ACTOR.fullmatch(actor):
         raise BadRequest(
-            "X-Rollbook-Actor takes the id of a person: up to 128 letters, digits and . : _ - (no address, no name)."
+            "X-Rollbook-Actor takes the id of a person: a whole number, a UUID or a ULID, also as person-4711 or "
+            "user_4711. It stands in the log for ever, after an erasure too, so what could be a name is not taken."
         )
     return actor
 
@@ -180,19 +194,6 @@ def _choice(request: Request, name: str, choices: dict[str, T]) -> T | None:
     if text not in choices:
         raise BadRequest(f"{name} takes one of {', '.join(choices)}.")
     return choices[text]
-
-
-def _time(request: Request, name: str) -> datetime | None:
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    try:
-        moment = msgspec.convert(text.replace(" ", "+"), datetime)  # an unescaped + arrives as a space
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (msgspec.ValidationError, OverflowError):
-        pass
-    raise BadRequest(f"{name} takes a time with its zone, such as 2026-11-23T09:00:00Z.")
 
 
 def _next(request: Request, cursor: str, last: str | None) -> str | None:

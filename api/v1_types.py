@@ -13,7 +13,9 @@ from engine.events import (
     AttributesChanged,
     AuditAccessed,
     Deactivated,
+    Erased,
     EvidenceExported,
+    PersonalDataErased,
     Reactivated,
     RequestRefused,
     RoleAssigned,
@@ -75,13 +77,6 @@ class EventShown(Struct, frozen=True, kw_only=True):
         dict[str, int], Meta(description="Local edits to which the directory sent the same value, likewise.")
     ]
     data: Annotated[Any, Meta(description="The event as it was written; null if it was erased.")]
-
-
-class EventPage(Struct, frozen=True):
-    """A page of events."""
-
-    events: list[EventShown]
-    next: Annotated[str | None, Meta(description="The address of the next page; null at the end.")]
 
 
 class Problem(Struct, frozen=True):
@@ -208,5 +203,5 @@ def before_and_after(event: AnyEvent) -> tuple[Values | None, Values | None]:
             return None, {"name": event.name, "scopes": list(event.scopes), "expires_at": event.expires_at}
         case TokenRevoked():
             return {"name": event.name}, None
-        case RequestRefused() | AuditAccessed() | EvidenceExported():
+        case RequestRefused() | AuditAccessed() | EvidenceExported() | PersonalDataErased() | Erased():
             return None, None

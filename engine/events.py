@@ -85,7 +85,24 @@ class UserDeleted(Event, frozen=True, tag=True):
     role: str
 
 
-UserEvent = UserProvisioned | AttributesChanged | RoleAssigned | Deactivated | Reactivated | UserDeleted
+class PersonalDataErased(Event, frozen=True, kw_only=True, tag=True):
+    """The personal data of a user were erased (GDPR article 17): the content of all earlier events of the stream.
+
+    `events` is how many those are, `notes` the seqs of events of the tenant's own stream that named the person and were
+    erased with them, `basis` the letter of article 17(1). `seats` says by the version of an event in this stream which
+    seats it took (1), freed (-1) or did not touch (0), by role: a seat that was paid for was taken by somebody, whoever
+    it was.
+    """
+
+    events: int
+    notes: tuple[int, ...] = ()
+    seats: dict[int, dict[str, int]] = {}
+    basis: str | None = None
+
+
+UserEvent = (
+    UserProvisioned | AttributesChanged | RoleAssigned | Deactivated | Reactivated | UserDeleted | PersonalDataErased
+)
 
 
 class TenantRegistered(Event, frozen=True, tag=True):
@@ -172,7 +189,12 @@ TenantEvent = (
 # Events of a tenant that change nothing of it: what was asked, by whom, and what came of it.
 NOTES = (RequestRefused, AuditAccessed, EvidenceExported)
 
-AnyEvent = UserEvent | TenantEvent
+
+class Erased(Event, frozen=True, tag=True):
+    """What is read of an event whose content was erased. Never written."""
+
+
+AnyEvent = UserEvent | TenantEvent | Erased
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)

@@ -13,6 +13,7 @@ from engine.events import (
     AttributesChanged,
     Change,
     Deactivated,
+    PersonalDataErased,
     Reactivated,
     RoleAssigned,
     UserDeleted,
@@ -309,6 +310,8 @@ def _evolve(state: _Draft, recorded: Recorded[UserEvent]) -> None:
             state.active, state.is_deleted, state.deleted_at = False, True, recorded.recorded_at
         case UserProvisioned():
             raise LookupError(f"stream {recorded.stream_id} was provisioned twice")
+        case PersonalDataErased():
+            raise LookupError(f"stream {recorded.stream_id} was erased, and is in no state")
         case _:
             assert_never(event)
 

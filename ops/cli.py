@@ -1,6 +1,7 @@
 """The command `rollbook`."""
 
 import asyncio
+import os
 import re
 import shlex
 import sys
@@ -9,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast, get_args
 from uuid import UUID
 
 import msgspec
@@ -20,14 +21,16 @@ from api.services import Services
 from engine.refusals import Refusal
 from engine.settings import Role
 from engine.tenant import ChangeSettings, RegisterTenant, RevokeToken
-from ops import administration, bench, bench_replay, demo, follow, ledger_cli, logs, replay, roster
+from ops import administration, bench, bench_replay, demo, erase, follow, ledger_cli, logs, replay, retention, roster
 from ops import serve as service
+from ops.audit_cli import app as audit_app
 from ops.database import open_database
 from ops.options import Data, TenantName
 from ops.serve import DATA
 from ops.tables import show_table
 from ops.trouble import Trouble
 from projections import target as rebuilt
+from projections.erasure import Basis
 from projections.follower import FOLLOWERS
 from projections.followers import FollowerStatus
 
@@ -42,6 +45,7 @@ tenant_app = typer.Typer(help="Customer organisations.", no_args_is_help=True, r
 token_app = typer.Typer(help="Secret tokens of a tenant.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(token_app, name="token")
+app.add_typer(audit_app, name="audit")
 app.add_typer(ledger_cli.app, name="ledger")
 
 T = TypeVar("T")
@@ -274,6 +278,22 @@ def _write_roster(to_seq: int | None, as_of: str | None, into: Path | None, tena
         typer.echo(asyncio.run(roster.write_roster(database.service_url, tenant, moment, into)))
 
 
+@app.command("erase")
+def erase_command(
+    tenant: TenantName,
+    user: Annotated[UUID, typer.Option(metavar="ID", help="The person's id.")],
+    basis: Annotated[
+        str | None, typer.Option(metavar="a|b|c|d|e|f", help="The letter of article 17(1) GDPR, for the record.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data: Data = DATA,
+) -> None:
+    """Erase a person's data for good (GDPR article 17), and print the certificate."""
+    if basis is not None and basis not in get_args(Basis):
+        raise Trouble(f"--basis takes a letter of article 17(1), a to f, not {basis!r}.")
+    erase.erase(tenant, user, cast(Basis | None, basis), data, is_certain=yes)
+
+
 @app.command("follow")
 def follow_command(
     name: Annotated[
@@ -284,6 +304,7 @@ def follow_command(
 ) -> None:
     """Keep followers up to date until stopped, beside those that follow already. The service does this by itself."""
     followers = follow.followers_named(name or ())
+    retention.request_log_days()
     logs.configure()
     with open_database(data) as database:
         follow.prepare_signing(database, data)
@@ -302,6 +323,30 @@ def followers_command(data: Data = DATA) -> None:
     show_table(*follow.table_of(found))
     for line in follow.parked_lines(found):
         typer.echo(line)
+
+
+@app.command("prune")
+def prune_command(
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DAYS",
+            min=1,
+            max=retention.MOST_DAYS,
+            help="How many days to keep besides today. Default: ROLLBOOK_REQUEST_LOG_DAYS, or 90.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be deleted.")] = False,
+    data: Data = DATA,
+) -> None:
+    """Delete old days of the request log now. The service does this by itself every hour."""
+    keep_days = keep or retention.request_log_days()
+    with open_database(data) as database:
+        pruned = retention.prune_now(database.owner_url, keep_days, dry_run=dry_run)
+    if pruned:
+        show_table(*retention.table_of(pruned))
+    requests = sum(each.requests for each in pruned)
+    typer.echo(f"{'Would delete' if dry_run else 'Deleted'} {len(pruned):,} days with {requests:,} requests.")
 
 
 @app.command("demo")
@@ -341,3 +386,6 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever reads our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

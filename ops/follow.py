@@ -19,6 +19,7 @@ from ops.database import Database
 from ops.deliveries import Deliveries
 from ops.destinations import destinations, seconds_between
 from ops.ledger_key import KeyPlace, prepare_key
+from ops.retention import keep_pruning, request_log_days
 from ops.trouble import Trouble
 from projections.claim import AlreadyRunningError
 from projections.follower import FOLLOWERS, Follower
@@ -175,15 +176,17 @@ def follow_in_child(service_url: str, owner_url: str, names: Sequence[str], data
 
 
 async def follow(service_url: str, owner_url: str, followers: Sequence[Follower], data: Path) -> NoReturn:
-    """Follow, rebuild those followers whose tables an older version of the program made, and sign checkpoints."""
+    """Follow, sign checkpoints, rebuild those followers whose tables an older version of the program made, and prune
+    the request log."""
     async with (
         asyncpg.create_pool(
-            service_url, min_size=0, max_size=TURNS + 3, command_timeout=60, reset=_leave_as_it_is
+            service_url, min_size=0, max_size=TURNS + 4, command_timeout=60, reset=_leave_as_it_is
         ) as pool,
         asyncio.TaskGroup() as tasks,
     ):
         tasks.create_task(_keep_current(pool, owner_url, followers))
         tasks.create_task(Following(pool, followers).run())
+        tasks.create_task(keep_pruning(pool, owner_url, request_log_days()))
         tasks.create_task(Signing(pool, Signer(pool, Ledger(pool), KeyPlace(data).find)).run())
         for destination in destinations():
             tasks.create_task(Deliveries(pool, destination, seconds_between()).run())

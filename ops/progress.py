@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-Report = Callable[[int, int], None]
-"""Called with what is done, and all there is."""
+Report = Callable[[int, int | None], None]
+"""Called with what is done, and all there is; None if nobody knows."""
 
 _EVERY = 5.0  # seconds
 
@@ -32,7 +32,7 @@ def _bar(what: str, unit: str) -> Iterator[Report]:
         task = bar.add_task(what, total=None, told="")
         tell = _teller(unit)
 
-        def report(done: int, total: int) -> None:
+        def report(done: int, total: int | None) -> None:
             bar.update(task, completed=done, total=total, told=tell(done, total))
 
         yield report
@@ -41,7 +41,7 @@ def _bar(what: str, unit: str) -> Iterator[Report]:
 def _lines(what: str, unit: str) -> Report:
     tell, last = _teller(unit), time.monotonic()
 
-    def report(done: int, total: int) -> None:
+    def report(done: int, total: int | None) -> None:
         nonlocal last
         told = tell(done, total)
         if time.monotonic() - last >= _EVERY:
@@ -52,19 +52,20 @@ def _lines(what: str, unit: str) -> Report:
     return report
 
 
-def _teller(unit: str) -> Callable[[int, int], str]:
+def _teller(unit: str) -> Callable[[int, int | None], str]:
     """What there is to say of done and total. Work that is resumed begins in the middle, and its rate there."""
     begun: tuple[float, int] | None = None
 
-    def tell(done: int, total: int) -> str:
+    def tell(done: int, total: int | None) -> str:
         nonlocal begun
         begun = begun or (time.monotonic(), done)
         started, first = begun
-        said = f"{done:,} of {total:,} {unit}"
+        said = f"{done:,} {unit}" if total is None else f"{done:,} of {total:,} {unit}"
         if done == first:
             return said
         rate = (done - first) / max(time.monotonic() - started, 0.001)
-        return f"{said}, {rate:,.0f}/s, {_duration(max(total - done, 0) / rate)} left"
+        left = "" if total is None else f", {_duration(max(total - done, 0) / rate)} left"
+        return f"{said}, {rate:,.0f}/s{left}"
 
     return tell
 

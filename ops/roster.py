@@ -1,21 +1,18 @@
 """`rollbook replay --as-of`: the people as they were then, as a file."""
 
-import csv
-import io
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
 from uuid import UUID
 
 import asyncpg
 import msgspec
 
 from api import v1_types
+from api.export import cell, csv_line
 from engine import tenant
 from engine.user import User
+from ops.files import new_file
 from ops.trouble import Trouble
 from projections.as_of import first_moment, last_seq, people_as_of, seq_at, tenants_of_log
 
@@ -36,9 +33,6 @@ COLUMNS = (
     "deleted_at",
     "attributes",
 )
-# What a spreadsheet takes for the beginning of a formula; the last four are the wide forms of the first.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-
 MOST_NAMES = 20  # that a message lists
 
 Line = Callable[[str, User], bytes]
@@ -71,10 +65,10 @@ async def write_roster(url: str, name: str | None, moment: datetime | int, into:
     try:
         tenants = await tenants_named(connection, name)
         places = [(name, tenant_id, await _seq(connection, name, tenant_id, moment)) for name, tenant_id in tenants]
-        with _file(into) as file:
+        with new_file(into) as file:
             count = 0
-            if line is csv_line:
-                file.write(_csv(COLUMNS))
+            if line is csv_row:
+                file.write(csv_line(COLUMNS))
             for called, tenant_id, seq in places:
                 async for person in people_as_of(connection, tenant_id, seq):
                     file.write(line(called, person))
@@ -109,45 +103,17 @@ async def _seq(connection: asyncpg.Connection, name: str, tenant_id: UUID, momen
 
 
 def _lines_of(into: Path) -> Line:
-    lines: dict[str, Line] = {".ndjson": json_line, ".jsonl": json_line, ".csv": csv_line}
+    lines: dict[str, Line] = {".ndjson": json_line, ".jsonl": json_line, ".csv": csv_row}
     if line := lines.get(into.suffix.lower()):
         return line
     raise Trouble(f"--into takes a file whose name ends in {', '.join(lines)}, not {str(into)!r}.")
-
-
-@contextmanager
-def _file(into: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name when it is whole."""
-    if into.exists():
-        raise Trouble(f"{into} exists already. Choose another name, or remove it.")
-    unfinished = into.with_name(f".{into.name}.{os.getpid()}")
-    try:
-        with unfinished.open("xb") as file:
-            yield file
-        unfinished.rename(into)
-    except OSError as error:
-        raise Trouble(f"Cannot write {into} ({error.strerror or error}).") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def json_line(tenant: str, person: User) -> bytes:
     return msgspec.json.encode({"tenant": tenant, **v1_types.person(person)}) + b"\n"
 
 
-def csv_line(tenant: str, person: User) -> bytes:
+def csv_row(tenant: str, person: User) -> bytes:
     """RFC 4180, with a quotation mark before what a spreadsheet would take for a formula."""
     values = {"tenant": tenant, **v1_types.person(person), "attributes": person.attributes}
-    return _csv([_cell(values.get(name)) for name in COLUMNS])
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA) else value
-    return "" if value is None else msgspec.json.encode(value).decode().strip('"')
-
-
-def _csv(cells: Sequence[str]) -> bytes:
-    line = io.StringIO()
-    csv.writer(line).writerow(cells)
-    return line.getvalue().encode()
+    return csv_line([cell(values.get(name)) for name in COLUMNS])

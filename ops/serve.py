@@ -25,6 +25,7 @@ from ops.database import Database, open_database
 from ops.follow import Processes, prepare_signing
 from ops.ledger_key import KeyPlace
 from ops.postgres import EmbeddedPostgres
+from ops.retention import request_log_days
 from ops.trouble import Trouble
 from ops.workers import Workers, counting_together
 from projections.follower import FOLLOWERS
@@ -51,6 +52,7 @@ def serve(host: str, port: int, workers: int, data: Path) -> None:
     """Serve until SIGTERM or SIGINT. Raises Trouble if the port or the database cannot be had."""
     logs.configure()
     measured_tenants()
+    request_log_days()
     listening = listen(host, port)
     _end_by_signal_is_no_failure()
     with listening, counting_together(workers), open_database(data, create=True) as database:

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from engine.events import NOTE_TYPES, AnyEvent
+from engine.events import NOTE_TYPES, AnyEvent, Erased, PersonalDataErased
 from engine.leaf import Header
 from engine.streams import Recorded
 
@@ -46,6 +46,18 @@ class Batch:
         for event in self.events:
             found[event.stream_id.int].append(event)  # a UUID's own hash is ten times as slow
         return found.values()
+
+    async def forget(self, table: str, streams: Iterable[Sequence[Logged]]) -> None:
+        """Delete the rows of those whose personal data were erased, from a table that names people by `user_id`."""
+        erased = [found[0].stream_id for found in streams if isinstance(found[-1].event, PersonalDataErased)]
+        if erased:
+            delete = f"DELETE FROM {table} WHERE tenant_id = $1 AND user_id = ANY ($2)"  # noqa: S608  our own table
+            await self.connection.execute(delete, self.tenant_id, erased)
+
+
+def is_erased(stream: Sequence[Logged]) -> bool:
+    """Whether these events of a user are of no state any more. One snapshot shows all of them erased, or none."""
+    return isinstance(stream[0].event, Erased | PersonalDataErased)
 
 
 class LogIsBrokenError(Exception):
@@ -111,7 +123,7 @@ NO_NOTE = f"type <> ALL ('{{{','.join(NOTE_TYPES)}}}')"
 _JSON = """
     '[' || string_agg(
         concat(
-            '["', stream_id, '",', version, ',"', source, '",', coalesce(data::text, 'null'), ',',
+            '["', stream_id, '",', version, ',"', source, '",', coalesce(data::text, '{"type":"Erased"}'), ',',
             to_json(recorded_at), ',', seq, ']'
         ),
         ',' ORDER BY ORDER_OF_EVENTS

@@ -1,7 +1,7 @@
 """Folds the log into the rows of the inline projections, for a rebuild; a request's own events are the engine's."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -14,8 +14,8 @@ from engine.streams import Recorded
 from engine.tenant import Tenant
 from engine.user import User
 from projections import users
-from projections.batch import Batch, Logged, read_stream
-from projections.seats import Difference
+from projections.batch import Batch, Logged, is_erased, read_stream
+from projections.seats import Difference, held
 
 MOST_ROWS = 1_000  # in one call of a projection's function
 
@@ -33,10 +33,25 @@ class Fold:
         begun = {found[0].stream_id: found[0].version for found in streams if found[0].version > 1}
         states = await self._states(batch, begun) if begun else {}
         rows = Rows(self._projections)
+        await self._forget(batch, [found for found in streams if _is_erased_person(batch, found)], states, rows)
         for found in streams:
+            if _is_erased_person(batch, found):
+                continue
             if outcome := _outcome(states.get(found[0].stream_id) if states else None, found, batch.tenant_id):
                 rows.add(outcome)
         await self._write(batch, rows, is_fresh=not states)
+
+    async def _forget(
+        self, batch: Batch, streams: Sequence[Sequence[Logged]], states: Mapping[UUID, State], rows: "Rows"
+    ) -> None:
+        """People whose personal data were erased count for nothing; only that a role was somebody's remains."""
+        for found in streams:
+            user_id, event = found[0].stream_id, found[-1].event
+            if isinstance(event, events.PersonalDataErased):
+                rows.forget(states.get(user_id), {role for seats in event.seats.values() for role in seats})
+                await batch.connection.execute(
+                    "DELETE FROM users WHERE tenant_id = $1 AND id = $2", batch.tenant_id, user_id
+                )
 
     async def _states(self, batch: Batch, begun: Mapping[UUID, int]) -> dict[UUID, State]:
         """The states of streams that began before the batch; given are the versions with which they go on in it."""
@@ -57,11 +72,15 @@ class Fold:
                 await _put(batch, name, found)
 
 
+def _is_erased_person(batch: Batch, found: Sequence[Logged]) -> bool:
+    return found[0].stream_id != batch.tenant_id and is_erased(found)
+
+
 def _outcome(state: State | None, found: Sequence[Logged], tenant_id: UUID) -> Outcome[State] | None:
     if found[0].stream_id != tenant_id:
         people = cast("Sequence[Recorded[UserEvent]]", found)
         return Outcome(tuple(found), user.evolve_all(cast("User | None", state), people))
-    effective = tuple(event for event in found if not isinstance(event.event, events.NOTES))
+    effective = tuple(event for event in found if not isinstance(event.event, (*events.NOTES, events.Erased)))
     for event in effective:
         state = tenant.evolve(cast("Tenant | None", state), cast("Recorded[TenantEvent]", event))
     return Outcome(effective, state) if effective and state else None
@@ -112,6 +131,18 @@ class Rows:
                     self._count(row)
                 else:
                     self._rows[projection.name].append(row)
+
+    def forget(self, state: State | None, roles: Iterable[str]) -> None:
+        """Take away what the person counted for, if anything."""
+        if "seats" not in {each.name for each in self._projections}:
+            return
+        for role in roles:
+            self._count(Difference(role))
+        if isinstance(state, User):
+            counted = held(state)
+            self._count(
+                Difference(counted.role, active=-counted.active, inactive=-counted.inactive, deleted=-counted.deleted)
+            )
 
     def _count(self, row: Difference) -> None:
         """Differences add up: one row a role is enough, however many events there were."""

@@ -6,8 +6,10 @@ from uuid import UUID
 import asyncpg
 
 from engine.user import User
-from projections.background.history import USER
 from projections.users import user_of
+
+# A row as one of users: what began the state is what modified the user last.
+USER = "*, user_id AS id, valid_from AS modified_at"
 
 
 class Histories:

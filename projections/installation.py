@@ -1,5 +1,6 @@
 """Creates the store in a database: roles, the log, the projections; once, whoever comes first."""
 
+import contextlib
 from pathlib import Path
 
 import asyncpg
@@ -49,6 +50,14 @@ async def create_store(connection: asyncpg.Connection) -> None:
             await _upgrade(connection, version)
         await _install_followers(connection)
         await _check_inline(connection)
+    await _prepare_request_log(connection)
+
+
+async def _prepare_request_log(connection: asyncpg.Connection) -> None:
+    """The days of a store that nobody served for a while. If others are in the way, whoever follows does it."""
+    with contextlib.suppress(asyncpg.LockNotAvailableError):
+        async with connection.transaction():
+            await connection.execute("SET LOCAL ROLE rollbook_owner; SELECT rollbook.prepare_request_log()")
 
 
 async def store_version(connection: asyncpg.Connection) -> int | None:
@@ -103,12 +112,23 @@ async def _install_followers(connection: asyncpg.Connection) -> None:
 
 
 # What version 3 brought beside the log, in the order of its creation.
-_SINCE_3: tuple[str, ...] = ("checkpoints",)
+_SINCE_3: tuple[str, ...] = ("request_log", "erasure", "checkpoints")
 
 # What version 3 changed in events.sql.
 _TO_3 = """
     CREATE INDEX events_by_actor ON events (tenant_id, actor, seq);
     CREATE INDEX events_by_token ON events (tenant_id, token_id, seq) WHERE actor <> token_id::text;
+    CREATE INDEX events_refused_for_user ON events (tenant_id, (data ->> 'user_id'), seq)
+        WHERE type = 'RequestRefused';
+    CREATE INDEX events_refused_for_name ON events (tenant_id, lower(data -> 'subject' ->> 'userName'), seq)
+        WHERE type = 'RequestRefused';
+    DO $$
+    BEGIN
+        GRANT DELETE ON history TO rollbook_service;
+    EXCEPTION WHEN undefined_table THEN
+        NULL;  -- it is made later on, by this version
+    END
+    $$;
 """
 
 _INSTALLED = "INSERT INTO projections (name, version, is_follower) VALUES ($1, $2, $3)"

@@ -1,5 +1,6 @@
 """One follower's place in one tenant's log: taken for a while, moved together with what was written, or parked."""
 
+import re
 from uuid import UUID
 
 import asyncpg
@@ -10,6 +11,8 @@ from projections.follower import Follower
 LEASE = 5.0  # seconds; a process that was killed keeps its work from others for so long
 LONGEST_BACKOFF = 30  # seconds between two tries of a parked event
 LONGEST_ERROR = 500  # characters
+
+_QUOTED = re.compile(r"""'.*'|".*"|\(.*\)=\(.*\)""")
 
 
 class Lease(Struct, frozen=True):
@@ -71,8 +74,13 @@ class Place:
 
 
 def text_of(error: Exception) -> str:
-    """On one line of printable characters, so that it can be stored, and shown on any terminal."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_ERROR]
+    """On one line of printable characters, so that it can be stored, and shown on any terminal.
+
+    Without what stands in quotation marks or behind the first line: both may be somebody's data, which would stay here
+    when they are erased.
+    """
+    first_line = (str(error).splitlines() or [""])[0]
+    text = " ".join(f"{type(error).__name__}: {_QUOTED.sub('…', first_line)}".split())[:LONGEST_ERROR]
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 

@@ -67,6 +67,13 @@ def differences(event: AnyEvent) -> Iterator[Difference]:
             pass
 
 
+def held(user: User) -> Difference:
+    """What a user counts for."""
+    if user.is_deleted:
+        return Difference(user.role, deleted=1)
+    return Difference(user.role, active=int(user.active), inactive=int(not user.active))
+
+
 class SeatCounts(Struct, frozen=True):
     """Who holds seats in a tenant, now. `inactive` counts everybody without a seat; `deleted` are some of these."""
 

@@ -98,6 +98,15 @@ class Directory:
         await self.services.engine.administer(command, administration.cause(self.tenant_id))
         self.services.gate.forget()
 
+    async def name_token(self, name: str) -> UUID:
+        """The id of a new token of this name."""
+        expires_at = datetime.now(UTC) + timedelta(days=1)
+        await administration.issue_token(self.services, self.tenant_id, name, ("scim",), expires_at)
+        return (await self.services.tenants.tokens(self.tenant_id))[-1].id
+
+    async def revoke(self, token_id: UUID) -> None:
+        await self.services.engine.administer(RevokeToken(token_id), administration.cause(self.tenant_id))
+
     async def event_types(self, user_id: str) -> list[str]:
         rows = await self.services.pool.fetch(
             "SELECT type FROM rollbook.events WHERE tenant_id = $1 AND stream_id = $2 ORDER BY version",
@@ -155,4 +164,5 @@ async def company(directory: Directory) -> Directory:
         ProvisionUser(Values({"userName": "ann"})), UUID(int=7), administration.cause(other), Terms()
     )
     await Following(services.pool, FOLLOWERS).catch_up()
+    await services.request_writer.flush()
     return directory

@@ -21,7 +21,10 @@ import pytest
 import typer
 
 from api.openapi import OPERATIONS
+from api.parameters import parameters
+from api.questions import QUESTIONS
 from engine import events, schema
+from engine.quirks import Quirk
 from engine.settings import Settings
 from engine.tokens import SCOPES
 from ops.cli import app
@@ -34,8 +37,8 @@ from tests.conftest import Directory
 TOP = Path(__file__).parents[1]
 DOCUMENTS = sorted([*TOP.glob("*.md"), *TOP.glob("docs/*.md")])
 README = TOP / "README.md"
-ADMIN, API, AUDITOR, OPERATOR = (
-    TOP / "docs" / f"{name}.md" for name in ("admin-guide", "api", "auditor-guide", "operator-guide")
+ADMIN, API, AUDITOR, OPERATOR, QUESTIONS_PAGE = (
+    TOP / "docs" / f"{name}.md" for name in ("admin-guide", "api", "auditor-guide", "operator-guide", "audit-questions")
 )
 
 BIN = Path(sys.executable).parent
@@ -442,7 +445,7 @@ async def test_the_auditor_can_verify_what_the_service_may_do(auditor: asyncpg.C
 
     assert [row["privilege"] for row in rights if row["allowed"]] == ["SELECT"]
     assert not any(role[0].values())
-    assert [row["proname"] for row in functions] == ["append"]
+    assert {row["proname"] for row in functions} == {"append", "erase", "prepare_request_log"}
     assert {row["role"] for row in everybody} == {"auditor", "rollbook_owner", "rollbook_service"}
     assert [row["rolname"] for row in owners] == ["postgres"]
     assert tuple(found["What the digests show"][0][0]) == (10, 0)
@@ -489,3 +492,17 @@ async def test_the_digests_can_be_computed_outside_of_the_database(
     exported = tmp_path / "events.csv"
     exported.write_text(exported.read_text().replace("Countess", "Duchess"))
     assert checked().returncode == 1
+
+
+def test_the_reference_of_the_audit_questions_says_what_each_takes() -> None:
+    for question in QUESTIONS:
+        described = section(QUESTIONS_PAGE, question.name)
+        rows = {quoted(row[0])[0]: row[1] for row in table(QUESTIONS_PAGE, question.name)} if "|" in described else {}
+
+        assert f"`GET {question.address}`, `rollbook audit {question.name}`" in described
+        assert described.strip().startswith(f"{question.summary}.")
+        assert rows == {each.name: each.description for each in parameters(question.asked)}
+
+
+def test_the_admin_guide_explains_every_quirk() -> None:
+    assert [row[0] for row in table(ADMIN, "What a quirk means")] == [str(each) for each in Quirk]

@@ -19,7 +19,7 @@ from engine import events, user
 from engine.streams import Recorded
 from engine.user import User
 from ops.database import Database
-from ops.roster import COLUMNS, csv_line, json_line, moment_of, write_roster
+from ops.roster import COLUMNS, csv_row, json_line, moment_of, write_roster
 from ops.trouble import Trouble
 from projections import as_of
 from tests.conftest import Directory
@@ -211,7 +211,7 @@ def test_no_value_breaks_the_lines_or_is_a_formula_and_each_is_read_back(value: 
         modified_at=datetime.now(UTC),
     )
 
-    line = csv_line(value, person)
+    line = csv_row(value, person)
 
     [row] = csv.reader(io.StringIO(line.decode(), newline=""), strict=True)
     read = dict(zip(COLUMNS, row, strict=True))

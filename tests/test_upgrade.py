@@ -22,9 +22,13 @@ from tests.replays import SHADOWS, differences, fill, follow, live, replay, writ
 # As version 1 left it, before there were followers.
 VERSION_1 = """
     DROP TABLE rollbook.projections, rollbook.places, rollbook.replays;
-    DROP TABLE rollbook.history, rollbook.seat_changes, rollbook.seat_days, rollbook.ledger_tiles;
-    DROP TABLE rollbook.checkpoints, rollbook.checkpoint_deliveries, rollbook.ledger_keys;
-    DROP INDEX rollbook.events_by_actor, rollbook.events_by_token;
+    DROP TABLE rollbook.history, rollbook.seat_changes, rollbook.seat_days;
+    DROP TABLE rollbook.request_log, rollbook.prunes;
+    DROP TABLE rollbook.ledger_tiles, rollbook.checkpoints, rollbook.ledger_keys, rollbook.checkpoint_deliveries;
+    DROP FUNCTION rollbook.prepare_request_log;
+    DROP INDEX rollbook.events_by_actor, rollbook.events_by_token,
+        rollbook.events_refused_for_user, rollbook.events_refused_for_name;
+    DROP FUNCTION rollbook.erase, rollbook.names_of, rollbook.mentions, rollbook.notes_about, rollbook.seats_moved;
     UPDATE rollbook.store SET version = 1
 """
 

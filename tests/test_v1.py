@@ -105,8 +105,7 @@ async def test_the_log_is_read_to_its_end_without_gaps_while_writes_go_on(direct
     rest = await pages(directory, first["next"], "events")
 
     seqs = [event["seq"] for event in first["events"] + rest]
-    newest = 10 if order == "asc" else 9
-    expected = list(range(1, newest + 1))
+    expected = list(range(1, 10))  # as the log was when the first page was asked for
     assert seqs == (expected if order == "asc" else expected[::-1])
     assert {event["user_id"] for event in rest + first["events"]} >= set(users)
 
@@ -121,9 +120,9 @@ async def test_the_log_is_chosen_from_by_user_type_source_and_time(directory: Di
         return [event["type"] for event in await pages(directory, f"/v1/events?{query}", "events")]
 
     assert await types(f"user={ann}") == ["UserProvisioned"]
-    assert await types("source=local") == ["AttributesChanged"]
+    assert await types("source=local&before=7") == ["AttributesChanged"]
     assert await types("type=UserProvisioned&order=asc") == ["UserProvisioned", "UserProvisioned"]
-    assert await types(f"since={edited['recorded_at']}") == ["AttributesChanged"]
+    assert await types(f"since={edited['recorded_at']}&before=6") == ["AttributesChanged"]
     assert await types(f"until={everything[1]['recorded_at']}") == ["TenantRegistered"]
     assert await types(f"user={uuid4()}") == []
 

@@ -11,8 +11,9 @@ from engine.events import UserEvent
 from engine.streams import Recorded
 from engine.user import User
 from projections import users
-from projections.batch import Batch, Logged
+from projections.batch import Batch, Logged, is_erased
 from projections.follower import Follower
+from projections.histories import USER
 from projections.table import Table
 
 _COLUMNS = (
@@ -45,7 +46,9 @@ class History(Follower):
     by_stream = True
 
     async def apply(self, batch: Batch) -> None:
-        streams = [found for found in batch.streams() if found[0].stream_id != batch.tenant_id]
+        people = [found for found in batch.streams() if found[0].stream_id != batch.tenant_id]
+        await batch.forget("history", people)
+        streams = [found for found in people if not is_erased(found)]
         if not streams:
             return
         known = {found[0].stream_id: found for found in streams if found[0].version > 1}
@@ -97,9 +100,6 @@ def _row(tenant_id: UUID, event: Logged, state: User, ending: tuple[Any, Any]) -
         *ending,
     )
 
-
-# A row as one of users: what began the state is what modified the user last.
-USER = "*, user_id AS id, valid_from AS modified_at"
 
 # For each user the last row alone, however long the history is.
 _STATES = f"""

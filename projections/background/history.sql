@@ -32,4 +32,5 @@ ALTER TABLE history
 -- Finds the state as of a time in the same way.
 CREATE INDEX history_by_time ON history (tenant_id, user_id, valid_from, valid_from_seq);
 
-GRANT SELECT, INSERT, UPDATE ON history TO rollbook_service;
+-- Rows are deleted when a person's data are erased.
+GRANT SELECT, INSERT, UPDATE, DELETE ON history TO rollbook_service;

@@ -1,17 +1,23 @@
 """How many seats were taken, and when: after each change, and the peak of each day."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date
+from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
+from engine.events import Erased, PersonalDataErased
 from projections import seats
 from projections.batch import Batch, Logged
 from projections.follower import Follower
 from projections.table import Table
+
+# By the person and the version of an event, how it changed the seats of each role.
+Erasures = Mapping[UUID, Mapping[int, Mapping[str, int]]]
 
 
 class SeatChange(Struct, frozen=True):
@@ -39,7 +45,7 @@ class SeatHistory(Follower):
     async def apply(self, batch: Batch) -> None:
         last = await batch.connection.fetchval(_LAST, batch.tenant_id)
         before: dict[str, int] = msgspec.json.decode(last) if last else {}
-        changes = list(changes_of(before, batch.events))
+        changes = list(changes_of(before, batch.events, await _erasures(batch)))
         if not changes:
             return
         await batch.connection.copy_records_to_table(
@@ -57,14 +63,33 @@ class SeatHistory(Follower):
 FOLLOWER = SeatHistory()
 
 
-def changes_of(before: dict[str, int], events: Sequence[Logged]) -> Iterator[SeatChange]:
+async def _erasures(batch: Batch) -> Erasures:
+    """What is known of the seats of erased people in the batch, by the person."""
+    people = {each.stream_id for each in batch.events if isinstance(each.event, Erased)} - {batch.tenant_id}
+    rows = await batch.connection.fetch(_ERASURES, batch.tenant_id, list(people)) if people else []
+    known = {row["stream_id"]: _SEATS.decode(row["seats"]) for row in rows}
+    return known | {
+        each.stream_id: each.event.seats for each in batch.events if isinstance(each.event, PersonalDataErased)
+    }
+
+
+def changes_of(
+    before: dict[str, int], events: Sequence[Logged], erasures: Erasures = MappingProxyType({})
+) -> Iterator[SeatChange]:
     """The seats after each of the events that changes them, counted on from those before."""
     active = Counter(before)
     for event in events:
-        counted = {each.role: each.active for each in seats.differences(event.event) if each.active}
+        counted = _counted(event, erasures)
         if counted:
             active.update(counted)
             yield SeatChange(event, {role: active[role] for role in sorted(active) if active[role]})
+
+
+def _counted(event: Logged, erasures: Erasures) -> dict[str, int]:
+    if isinstance(event.event, Erased | PersonalDataErased):
+        known = erasures.get(event.stream_id, {}).get(event.version, {})
+        return {role: change for role, change in known.items() if change}
+    return {each.role: each.active for each in seats.differences(event.event) if each.active}
 
 
 def days_of(opening: int, changes: Sequence[SeatChange]) -> Iterator[tuple[date, int, int]]:
@@ -82,6 +107,14 @@ def days_of(opening: int, changes: Sequence[SeatChange]) -> Iterator[tuple[date,
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
+
+_SEATS = msgspec.json.Decoder(dict[int, dict[str, int]])
+
+_ERASURES = """
+    SELECT stream_id, coalesce(data ->> 'seats', '{}') AS seats
+    FROM rollbook.events
+    WHERE tenant_id = $1 AND stream_id = ANY ($2) AND type = 'PersonalDataErased'
+"""
 
 _LAST = "SELECT by_role FROM seat_changes WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1"
 
