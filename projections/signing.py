@@ -17,6 +17,7 @@ from projections.signer import BehindError, ForkError, NoKeyError, Signer
 EVERY = 1.0  # seconds
 SIGN_COST = 4  # how many times what they took is the least that lies between two rounds of signing
 AT_ONCE = 2  # tenants; a connection each
+ROUND = 200  # tenants in one round; of more, those where something happens at this moment come first
 
 _log = structlog.get_logger("rollbook")
 
@@ -31,6 +32,7 @@ class Signing:
         self._swept = -SWEEP
         self._sweep_pause = SWEEP
         self._waiting: dict[UUID, int] = {}  # tenants, and the seq up to which they are to be signed
+        self._recent: set[UUID] = set()
         self._signed: dict[UUID, int] = {}  # of those that were seen at the last look
         self._forked: set[UUID] = set()
         self._trouble: str | None = None
@@ -54,6 +56,7 @@ class Signing:
             return
         rows = await self._pool.fetch(_SEALED, list(self._waiting))
         ready = [row["tenant_id"] for row in rows if row["seq"] > self._signed.get(row["tenant_id"], 0)]
+        ready = sorted(ready, key=lambda tenant_id: tenant_id not in self._recent)[:ROUND]
         free = asyncio.Semaphore(AT_ONCE)
 
         async def sign(tenant_id: UUID) -> None:
@@ -73,7 +76,7 @@ class Signing:
         rows = await self._pool.fetch(_RECENT, LATE + started - self._looked)
         recent = {row["tenant_id"]: row["seq"] for row in rows}
         self._signed = {tenant_id: size for tenant_id, size in self._signed.items() if tenant_id in recent}
-        self._looked = started
+        self._looked, self._recent = started, set(recent)
         if started >= self._swept + self._sweep_pause:
             recent |= {row["tenant_id"]: row["seq"] for row in await self._pool.fetch(_UNSIGNED)}
             self._swept = time.monotonic()

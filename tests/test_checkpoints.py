@@ -179,6 +179,24 @@ async def test_what_was_appended_long_ago_is_found_by_the_look_at_all_tenants(
     assert await stored(owner, tenant_id) == [(100, 1, False)]
 
 
+async def test_of_many_those_are_signed_first_where_something_happens(
+    signers: Services, owner: asyncpg.Connection, tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [await register(signers, f"tenant {number}") for number in range(10)]
+    await go_on(signers, owner, tenant_id, 0)
+    await owner.execute(
+        "UPDATE rollbook.heads SET recorded_at = now() - interval '1 day' WHERE tenant_id <> $1", tenant_id
+    )
+    monkeypatch.setattr(signing, "ROUND", 4)
+    task = signing_of(signers)
+
+    await task.sign_some()
+    assert len(await stored(owner, tenant_id)) == 1
+    for _ in range(2):
+        await task.sign_some()
+    assert all([await stored(owner, each) for each in others])
+
+
 async def test_signing_goes_on_by_itself(
     signers: Services, owner: asyncpg.Connection, tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from api.services import Services
 from engine.checkpoint import origin_of, read_checkpoint, sign_checkpoint
 from engine.note import SigningKey, read_note
 from engine.tiles import appended
-from ops import ledger_check
+from ops import administration, ledger_check
 from ops.database import Database
 from ops.ledger_check import Check, Found, Verdict, verdict_of
 from ops.ledger_cli import _keys
@@ -24,7 +24,8 @@ from projections.background.ledger import FOLLOWER
 from projections.connections import connected
 from projections.following import Following
 from projections.ledger_keys import read_keys
-from tests.conftest import register
+from projections.signer import Signer
+from tests.conftest import Directory, register
 from tests.logs import fill
 from tests.test_cli import Shell
 from tests.test_ledger import leaves
@@ -470,6 +471,30 @@ async def test_what_an_event_accounts_for_may_be_erased_and_nothing_else(log: Lo
         await erase(log, stream_id, [1])
         await log.change(LAST + 1, "data = NULL, salt = NULL")  # an erasure does not account for itself
         assert (await log.check())[0].first_seq == LAST + 1
+
+
+async def test_an_erasure_changes_no_checkpoint_and_every_event_of_it_is_accounted_for(
+    company: Directory, database: Database, owner: asyncpg.Connection, tmp_path: Path
+) -> None:
+    place, services, tenant_id = KeyPlace(tmp_path), company.services, company.tenant_id
+    await prepare_key(database.owner_url, place)
+    signer = Signer(services.pool, services.ledger, place.find)
+    before = (await signer.sign(tenant_id, keep=True)).note
+    user_id = await owner.fetchval(
+        "SELECT id FROM rollbook.users WHERE tenant_id = $1 AND user_name = 'ann'", tenant_id
+    )
+
+    await services.erasures.erase(user_id, administration.cause(tenant_id), None)
+    await Following(services.pool, [FOLLOWER]).catch_up()
+    await signer.sign(tenant_id, keep=True)
+
+    log = Log(owner, tenant_id, place, [("before", before)])
+    async with log.undone():
+        found, verdict = await log.check()
+    assert (verdict, found.findings, found.stored, found.external) == (Verdict.HOLDS, {}, 2, 1)
+    # Those of the person, and the refused request that named her.
+    emptied = "SELECT count(*), count(*) FILTER (WHERE stream_id = tenant_id) FROM rollbook.events WHERE data IS NULL"
+    assert (found.erased, 1) == tuple(await owner.fetchrow(emptied))
 
 
 # The command.
