@@ -10,6 +10,7 @@ import typer
 from api.parameters import Parameter, parameters
 from api.questions import QUESTIONS
 from ops.audit import answer
+from ops.evidence_cli import evidence
 from ops.options import Data, TenantName
 from ops.serve import DATA
 from projections.question import Question
@@ -76,5 +77,6 @@ def _metavar(parameter: Parameter) -> str:
     return "TEXT"
 
 
+app.command("evidence")(evidence)
 for each in QUESTIONS:
     app.command(each.name, help=f"{each.summary}.")(_command(each))

@@ -25,6 +25,7 @@ from ops import administration, bench, bench_replay, demo, erase, follow, ledger
 from ops import serve as service
 from ops.audit_cli import app as audit_app
 from ops.database import open_database
+from ops.evidence_cli import verify_command
 from ops.options import Data, TenantName
 from ops.serve import DATA
 from ops.tables import show_table
@@ -46,6 +47,7 @@ token_app = typer.Typer(help="Secret tokens of a tenant.", no_args_is_help=True,
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(token_app, name="token")
 app.add_typer(audit_app, name="audit")
+app.command("verify")(verify_command)
 app.add_typer(ledger_cli.app, name="ledger")
 
 T = TypeVar("T")

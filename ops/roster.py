@@ -38,20 +38,20 @@ MOST_NAMES = 20  # that a message lists
 Line = Callable[[str, User], bytes]
 
 
-def moment_of(text: str) -> datetime:
+def moment_of(text: str, option: str = "--as-of") -> datetime:
     """A date is its beginning; a time without a zone is UTC. Raises Trouble if it is neither, or not yet."""
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         raise Trouble(
-            f"--as-of takes a date or a time, such as 2026-11-23 or 2026-11-23T09:00:00Z, not {text!r}."
+            f"{option} takes a date or a time, such as 2026-11-23 or 2026-11-23T09:00:00Z, not {text!r}."
         ) from None
     try:
         moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except OverflowError:
-        raise Trouble(f"--as-of {text} is before the year 1.") from None
+        raise Trouble(f"{option} {text} is before the year 1.") from None
     if moment > datetime.now(UTC):
-        raise Trouble(f"--as-of {text} is not yet; the log knows what was.")
+        raise Trouble(f"{option} {text} is not yet; the log knows what was.")
     return moment
 
 
