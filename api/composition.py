@@ -54,7 +54,7 @@ async def open_services(
             users=users,
             tenants=tenants,
             seats=Seats(pool),
-            erasures=Erasures(pool),
+            erasures=Erasures(pool, metrics),
             log=EventLog(pool),
             histories=Histories(pool),
             followers=followers,

@@ -18,7 +18,7 @@ from api.v1 import ErasureAsked
 from api.v1_audit import SCOPES
 from api.v1_types import Person, PersonPage, Problem
 from engine.schema import LEAVES
-from projections.erasure import Certificate
+from projections.certificate import Certificate
 from projections.question import Question
 from projections.seats import SeatCounts
 

@@ -12,7 +12,7 @@ from api.composition import open_services
 from ops import administration
 from ops.database import open_database
 from ops.trouble import Trouble
-from projections.erasure import Basis, Certificate
+from projections.certificate import Basis, Certificate
 
 
 def erase(tenant: str, user_id: UUID, basis: Basis | None, data: Path, *, is_certain: bool) -> None:

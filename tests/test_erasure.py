@@ -86,7 +86,7 @@ async def test_of_an_erased_person_nothing_is_left_anywhere_and_replay_agrees(
 
     assert [secret for secret in SECRETS if secret in at_once] == []
     assert [secret for secret in SECRETS if secret in await everything(owner)] == []
-    assert certificate["checks"] == {"events_with_content": 0, "rows_about_the_person": 0, "notes_with_content": 0}
+    assert not any(v for k, v in certificate["checks"].items() if k != "followers_behind")
     assert (certificate["basis"], certificate["events"]) == ("b", certificate["events"])
     assert await others(owner, zaphod) == before
     assert await differences(database) == []

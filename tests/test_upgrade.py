@@ -25,7 +25,8 @@ VERSION_1 = """
     DROP TABLE rollbook.history, rollbook.seat_changes, rollbook.seat_days;
     DROP INDEX rollbook.events_by_actor, rollbook.events_by_token,
         rollbook.events_refused_for_user, rollbook.events_refused_for_name;
-    DROP FUNCTION rollbook.erase, rollbook.names_of, rollbook.mentions, rollbook.notes_about, rollbook.seats_moved;
+    DROP FUNCTION rollbook.erase, rollbook.names_of, rollbook.mentions, rollbook.notes_about, rollbook.seats_moved,
+        rollbook.places_of_people, rollbook.forget, rollbook.rows_about;
     UPDATE rollbook.store SET version = 1
 """
 
