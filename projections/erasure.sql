@@ -131,9 +131,10 @@ AS $$
     SELECT events.seq
     FROM events
     WHERE tenant_id = of_tenant
-        AND stream_id = of_tenant
         AND events.type IN ('RequestRefused', 'AuditAccessed', 'EvidenceExported', 'TokenIssued', 'TokenRevoked')
         AND events.seq > after_seq
+        -- Not =, for the index of streams would lead through all notes to the few behind a seq.
+        AND stream_id IS NOT DISTINCT FROM of_tenant
         AND data IS NOT NULL
         AND (
             (events.type = 'RequestRefused' AND data ->> 'user_id' = person::text)

@@ -24,7 +24,7 @@ from projections.connections import connected
 from projections.following import Following
 from projections.target import follower_target, inline_target
 from tests.conftest import Directory
-from tests.replays import differences, follow, replay
+from tests.replays import differences, fill, follow, replay
 from tests.test_erasure import SECRETS, erase, everything, provisioned
 
 ROLLBOOK = Path(sys.prefix) / "bin" / "rollbook"
@@ -251,3 +251,34 @@ async def test_two_who_ask_at_the_same_moment_get_the_same_certificate(company: 
 
     assert all(each == certificates[0] for each in certificates)
     assert (await company.event_types(zaphod)).count("PersonalDataErased") == 1
+
+
+TUPLES_READ = """
+    SELECT sum(idx_tup_read) + (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relid = 'rollbook.events'::regclass)
+    FROM pg_stat_user_indexes
+    WHERE relid = 'rollbook.events'::regclass
+"""
+
+
+@pytest.mark.parametrize("are_many", ["notes", "events of people"])
+async def test_the_search_reads_notes_alone_and_under_the_lock_those_alone_that_came_since(
+    database: Database, owner: asyncpg.Connection, are_many: str
+) -> None:
+    tenant_id = await fill(owner, 10_000, 100)
+    if are_many == "notes":
+        await owner.execute(
+            "UPDATE rollbook.events SET type = 'AuditAccessed', stream_id = tenant_id, version = seq WHERE seq > 1"
+        )
+    await owner.execute("VACUUM ANALYZE rollbook.events")
+
+    async def read_by(after_seq: int) -> int:
+        async with connected(database.owner_url) as connection:
+            before = await owner.fetchval(TUPLES_READ)
+            query = "SELECT count(*) FROM rollbook.notes_about($1, $1, ARRAY['zaphod'], $2)"
+            assert await connection.fetchval(query, tenant_id, after_seq) == 0
+            await connection.execute("SELECT pg_stat_force_next_flush()")
+        read: int = await owner.fetchval(TUPLES_READ) - before
+        return read
+
+    assert await read_by(9_990) <= 20
+    assert (await read_by(0) >= 9_000) == (are_many == "notes")
