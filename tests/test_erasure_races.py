@@ -65,9 +65,9 @@ async def test_a_follower_that_had_read_the_events_before_leaves_nothing_behind(
 
 @pytest.mark.parametrize("name", ["inline", "history", "seat_history"])
 @pytest.mark.parametrize("are_behind", [True, False], ids=["followers are behind", "followers are up to date"])
-@pytest.mark.parametrize("swap", [True, False], ids=["replaced", "compared"])
+@pytest.mark.parametrize("how", ["replaced", "replaced for one tenant", "compared"])
 async def test_a_replay_that_had_read_the_events_before_finds_no_difference_and_leaves_nothing_behind(  # noqa: PLR0913, PLR0917  fixtures and cases
-    company: Directory, database: Database, owner: asyncpg.Connection, name: str, are_behind: bool, swap: bool
+    company: Directory, database: Database, owner: asyncpg.Connection, name: str, are_behind: bool, how: str
 ) -> None:
     zaphod = await provisioned(company)
     await follow(company.services)
@@ -82,7 +82,8 @@ async def test_a_replay_that_had_read_the_events_before_finds_no_difference_and_
         if not are_behind:
             await follow(company.services)
 
-    done = await replay(database, target=target, meanwhile=erase_and_write_on, swap=swap)
+    only = company.tenant_id if how == "replaced for one tenant" else None
+    done = await replay(database, only, target=target, meanwhile=erase_and_write_on, swap=how != "compared")
     await follow(company.services)
 
     assert done.differences == []

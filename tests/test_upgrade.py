@@ -30,11 +30,15 @@ VERSION_1 = """
     UPDATE rollbook.store SET version = 1
 """
 
+APPEND = "SELECT pg_get_functiondef('rollbook.append'::regproc)"
+
 
 async def test_a_store_of_version_1_with_people_in_it_gets_its_followers_while_its_service_goes_on(
     company: Directory, database: Database, owner: asyncpg.Connection
 ) -> None:
     before = await live(owner)
+    append = await owner.fetchval(APPEND)
+    await owner.execute(append.replace("what_is_erased_is_empty", "in another form"))
     await owner.execute(VERSION_1)
 
     upgrading = asyncio.gather(*(prepare(database) for _ in range(3)))
@@ -42,6 +46,7 @@ async def test_a_store_of_version_1_with_people_in_it_gets_its_followers_while_i
     await follow(company.services)
 
     assert await owner.fetchval("SELECT version FROM rollbook.store") == 3
+    assert await owner.fetchval(APPEND) == append
     assert set(before["history"]) <= set((await live(owner))["history"])
     assert await differences(database) == []
 
