@@ -12,7 +12,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api import health, openapi, refusal_record, scim_discovery, scim_groups, scim_users, scrape, v1, v1_audit
+from api import (
+    health,
+    openapi,
+    refusal_record,
+    scim_discovery,
+    scim_groups,
+    scim_users,
+    scrape,
+    v1,
+    v1_audit,
+    v1_ledger,
+)
 from api.exchange import Exchange
 from api.questions import QUESTIONS
 from api.services import Services, services_of
@@ -87,6 +98,10 @@ ROUTES = [
     address("/v1/users/{id}/erase", POST=v1.erase_user),
     address("/v1/seats", GET=v1.read_seats),
     address("/v1/exports/{id}", GET=v1_audit.read_manifest),
+    address("/v1/checkpoint", GET=v1_ledger.read_checkpoint),
+    address("/v1/proofs/inclusion", GET=v1_ledger.prove_inclusion),
+    address("/v1/proofs/consistency", GET=v1_ledger.prove_consistency),
+    address("/v1/ledger-keys", GET=v1_ledger.list_keys),
     *(address(each.address, GET=v1_audit.handler(each)) for each in QUESTIONS),
     address("/v1/openapi.json", GET=openapi.document),
     Route("/scim/{path:path}", _unknown_scim_address, methods=ANY_METHOD),
@@ -113,11 +128,15 @@ def create_app(opening: Callable[[], AbstractAsyncContextManager[Services]]) -> 
             app.state.services = services
             noting = asyncio.create_task(services.gate.keep_noting_uses())
             measuring = asyncio.create_task(services.metrics.keep_measuring(services.pool))
+            writing = asyncio.create_task(services.request_writer.keep_writing())
             try:
                 yield
             finally:
                 noting.cancel()
                 measuring.cancel()
+                writing.cancel()
+                await asyncio.wait([writing])  # what it was writing is waiting again
+                await services.request_writer.end()
                 await services.accesses.drain()
                 with contextlib.suppress(Exception):  # the database may be gone; a time of last use is no loss
                     await services.gate.note_uses()

@@ -15,6 +15,7 @@ from engine.values import Quirks
 from projections.tenants import Admission
 
 KEY = "rollbook.call"
+MOST_QUIRKS = 20  # that are told of one request
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Call:
 
     request_id: UUID = field(default_factory=uuid7)
     started: float = field(default_factory=time.perf_counter)
+    presented: Admission | None = None  # what the token would open, if it were valid and had the scope
     admission: Admission | None = None
     source: Source = "directory"
     actor: str | None = None
@@ -31,6 +33,11 @@ class Call:
     quirks: Quirks = field(default_factory=list)
     refusal: type[Refusal] | None = None
     fault: str | None = None
+    changes: int = 0  # events that it appended, without the record of its own refusal
+
+    @property
+    def distinct_quirks(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.quirks))[:MOST_QUIRKS]
 
     @property
     def admitted(self) -> Admission:

@@ -9,6 +9,7 @@ from api.accesses import Accesses
 from api.gate import Gate
 from api.last_calls import LastCalls
 from api.metrics import Metrics
+from api.request_writer import RequestWriter
 from api.services import Services
 from api.store_metrics import StoreMetrics
 from engine.engine import Engine
@@ -19,7 +20,10 @@ from projections.erasure import Erasures
 from projections.followers import Followers
 from projections.histories import Histories
 from projections.inline import INLINE
+from projections.ledger import Ledger
+from projections.request_log import RequestLog
 from projections.seats import Seats
+from projections.signer import FindKey, Signer, no_key
 from projections.tenants import Tenants
 from projections.users import Users
 
@@ -32,20 +36,25 @@ async def _leave_as_it_is(connection: asyncpg.Connection) -> None:
 
 
 @asynccontextmanager
-async def open_services(
+async def open_services(  # noqa: PLR0913  what an operator can choose
     database_url: str,
     public_url: str | None = None,
     connections: int = CONNECTIONS,
     *,
     metrics_token: str | None = None,
     measured_tenants: int = MEASURED_TENANTS,
+    find_key: FindKey = no_key,
 ) -> AsyncIterator[Services]:
-    """The parts, with a pool of connections as the role `rollbook_service`, which may read and append only."""
+    """The parts, with a pool of connections as the role `rollbook_service`, which may read and append only.
+
+    `find_key` gives the private half of the ledger's key.
+    """
     metrics = Metrics()
     async with asyncpg.create_pool(
         database_url, min_size=1, max_size=connections, command_timeout=30, reset=_leave_as_it_is
     ) as pool:
         users, tenants, followers = Users(pool), Tenants(pool), Followers(pool)
+        ledger = Ledger(pool)
         gate = Gate(tenants, on_look_up=metrics.token_looked_up)
         engine = Engine(GroupCommit(EventStore(pool), metrics), users, tenants, INLINE, metrics)
         yield Services(
@@ -58,9 +67,12 @@ async def open_services(
             log=EventLog(pool),
             histories=Histories(pool),
             followers=followers,
+            ledger=ledger,
+            signer=Signer(pool, ledger, find_key),
             gate=gate,
             accesses=Accesses(engine),
             metrics=metrics,
+            request_writer=RequestWriter(RequestLog(pool), metrics.requests_written, metrics.requests_dropped),
             store_metrics=StoreMetrics(followers, LastCalls(pool, gate, measured_tenants)),
             public_url=public_url,
             metrics_token=metrics_token,

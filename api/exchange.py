@@ -3,6 +3,7 @@
 import re
 import time
 import traceback
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -13,8 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import wire
 from api.call import KEY, Call
+from api.metrics import METHODS, reason_of
 from api.services import services_of
+from engine.quirks import Quirk
 from engine.refusals import Busy
+from projections.request_log import LoggedRequest
+from projections.tenants import Admission
 
 _log = structlog.get_logger("rollbook")
 
@@ -48,7 +53,7 @@ class Exchange:
         call = scope[KEY] = Call()
         path, scope["path"] = scope["path"], usual_path(scope["path"])
         if path != scope["path"]:
-            call.quirks.append("address: not in its usual spelling")
+            call.quirks.append(Quirk.ADDRESS)
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -69,8 +74,10 @@ class Exchange:
         finally:
             seconds = time.perf_counter() - call.started
             _write_line(scope, call, status, seconds)
-            metrics = services_of(HTTPConnection(scope)).metrics
-            metrics.answered(_route(scope), scope["method"], status, seconds, call.refusal)
+            services = services_of(HTTPConnection(scope))
+            services.metrics.answered(_route(scope), scope["method"], status, seconds, call.refusal)
+            if call.presented and wire.is_scim(scope["path"]):
+                services.request_writer.note(_row(scope, call, call.presented, status, seconds))
 
 
 def usual_path(path: str) -> str:
@@ -98,21 +105,43 @@ def _answer(error: Exception, call: Call, path: str) -> Response:
 
 def _write_line(scope: Scope, call: Call, status: int, seconds: float) -> None:
     line: dict[str, Any] = {
-        "method": scope["method"],
+        "method": _method(scope),
         "route": _route(scope),
         "status": status,
         "ms": round(seconds * 1000, 2),
         "request_id": str(call.request_id),
     }
-    if call.admission:
-        line |= {"tenant_id": str(call.admission.tenant_id), "token_id": str(call.admission.token_id)}
+    if call.presented:
+        line |= {"tenant_id": str(call.presented.tenant_id), "token_id": str(call.presented.token_id)}
     optional = {
         "user_id": call.user_id and str(call.user_id),
         "scim_type": call.refusal and call.refusal.scim_type,
         "fault": call.fault,
-        "quirks": list(dict.fromkeys(call.quirks))[:20],
+        "quirks": call.distinct_quirks,
     }
     _log.info("request", **line, **{name: value for name, value in optional.items() if value})
+
+
+def _row(scope: Scope, call: Call, presented: Admission, status: int, seconds: float) -> LoggedRequest:
+    return LoggedRequest(
+        tenant_id=presented.tenant_id,
+        at=datetime.fromtimestamp(time.time() - seconds, UTC),
+        request_id=call.request_id,
+        token_id=presented.token_id,
+        method=_method(scope),
+        route=_route(scope),
+        status=status,
+        microseconds=int(seconds * 1_000_000),
+        user_id=call.user_id,
+        refusal=reason_of(call.refusal) if call.refusal else None,
+        quirks=call.distinct_quirks,
+        changes=call.changes,
+    )
+
+
+def _method(scope: Scope) -> str:
+    method: str = scope["method"]
+    return method if method in METHODS else "other"
 
 
 def _route(scope: Scope) -> str:

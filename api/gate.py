@@ -47,8 +47,9 @@ class Gate:
 
         Raises NotAuthenticated (401) or Forbidden (403). No statement if the token was seen just now, one otherwise.
         """
-        admission = await self.authenticate(request.headers.getlist("authorization"))
-        call_of(request).admission = admission
+        call = call_of(request)
+        call.presented = await self.look_up(request.headers.getlist("authorization"))
+        call.admission = admission = self.valid(call.presented)
         if not admission.scopes.intersection(scopes):
             raise Forbidden(
                 f"This token lacks the scope that is needed here: {' or '.join(scopes)}. Issue one with it: "
@@ -56,10 +57,15 @@ class Gate:
             )
         return admission
 
-    async def authenticate(self, headers: list[str]) -> Admission:
+    async def look_up(self, headers: list[str]) -> Admission:
+        """What the token opens, or would open if it were still valid. Raises NotAuthenticated if it is not known."""
         admission = await self._look_up(_bearer(headers))
         if admission is None:
             raise NotAuthenticated("This token is not known here. Was it issued by another installation?")
+        return admission
+
+    def valid(self, admission: Admission) -> Admission:
+        """The same, and its use is noted. Raises NotAuthenticated if it was revoked or has expired."""
         at = self._clock()
         if admission.is_revoked:
             raise NotAuthenticated("This token was revoked. Issue a new one and paste it as the secret token.")

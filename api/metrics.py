@@ -35,6 +35,8 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "rollbook_append_conflicts_total": ("Appends that another writer of the same stream forestalled.", ()),
     "rollbook_append_retries_total": ("Commands that were decided afresh after a conflict.", ()),
     "rollbook_append_busy_total": ("Commands that were given up, after a conflict at each attempt.", ()),
+    "rollbook_request_log_written_total": ("Rows of the request log that were written.", ()),
+    "rollbook_request_log_dropped_total": ("Rows of the request log that were dropped from a full memory.", ()),
     "rollbook_token_cache_lookups_total": ("Tokens of requests: remembered (hit), or not (miss).", ("result",)),
 }
 HISTOGRAMS: dict[str, tuple[str, tuple[str, ...], Sequence[float]]] = {
@@ -100,6 +102,12 @@ class Metrics(Observer):
 
     def token_looked_up(self, was_remembered: bool) -> None:
         self._counter("rollbook_token_cache_lookups_total", "hit" if was_remembered else "miss").inc()
+
+    def requests_written(self, rows: int) -> None:
+        self._counter("rollbook_request_log_written_total").inc(rows)
+
+    def requests_dropped(self, rows: int) -> None:
+        self._counter("rollbook_request_log_dropped_total").inc(rows)
 
     def measure(self, pool: asyncpg.Pool) -> None:
         size, idle = pool.get_size(), pool.get_idle_size()

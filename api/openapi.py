@@ -16,7 +16,15 @@ from api.parameters import Parameter, parameters
 from api.questions import QUESTIONS
 from api.v1 import ErasureAsked
 from api.v1_audit import SCOPES
-from api.v1_types import Person, PersonPage, Problem
+from api.v1_types import (
+    CheckpointShown,
+    ConsistencyProof,
+    InclusionProof,
+    LedgerKeys,
+    Person,
+    PersonPage,
+    Problem,
+)
 from engine.schema import LEAVES
 from projections.certificate import Certificate
 from projections.question import Question
@@ -35,6 +43,7 @@ class Operation(Struct, frozen=True):
     answer: type[Struct]
     parameters: Sequence[dict[str, Any]] = ()
     body: type[Struct] | None = None
+    also_text: bool = False
 
 
 def _parameter(name: str, description: str, schema: dict[str, Any], place: str = "query") -> dict[str, Any]:
@@ -50,6 +59,7 @@ def _parameter(name: str, description: str, schema: dict[str, Any], place: str =
 _UUID = {"type": "string", "format": "uuid"}
 _TIME = {"type": "string", "format": "date-time"}
 _NUMBER = {"type": "integer", "minimum": 0}
+_PLACE = {"type": "integer", "minimum": 1}
 _ID = _parameter("id", "The person's id.", _UUID, "path")
 _EXPORT = _parameter("id", "The id of the request that asked for the file.", _UUID, "path")
 _TEXT = {"type": "string"}
@@ -106,6 +116,38 @@ OPERATIONS = (
         body=ErasureAsked,
     ),
     Operation("/v1/exports/{id}", "get", "What was noted of an export", SCOPES, Manifest, (_EXPORT,)),
+    Operation(
+        "/v1/checkpoint",
+        "get",
+        "The ledger as it is now, signed: a note as text, or as JSON",
+        ("audit:read",),
+        CheckpointShown,
+        (_parameter("format", "json, unless the note alone is wanted.", {"type": "string", "enum": ["note", "json"]}),),
+        also_text=True,
+    ),
+    Operation(
+        "/v1/proofs/inclusion",
+        "get",
+        "The proof that an event is in the ledger (RFC 9162)",
+        ("audit:read",),
+        InclusionProof,
+        (
+            _parameter("seq", "The event.", _PLACE),
+            _parameter("size", "The size of the tree: that of a checkpoint.", _PLACE),
+        ),
+    ),
+    Operation(
+        "/v1/proofs/consistency",
+        "get",
+        "The proof that the ledger of one checkpoint continues that of another (RFC 9162)",
+        ("audit:read",),
+        ConsistencyProof,
+        (
+            _parameter("from", "The size of the older tree.", _NUMBER),
+            _parameter("to", "The size of the newer tree.", _NUMBER),
+        ),
+    ),
+    Operation("/v1/ledger-keys", "get", "The keys that sign checkpoints", ("audit:read",), LedgerKeys),
     Operation("/v1/seats", "get", "How many seats are taken, now", ("people:read",), SeatCounts),
 )
 
@@ -163,16 +205,7 @@ def _schema(parameter: Parameter) -> dict[str, Any]:
 def describe() -> dict[str, Any]:
     """The document, the same for everybody."""
     _, components = msgspec.json.schema_components(
-        [
-            Person,
-            PersonPage,
-            SeatCounts,
-            Problem,
-            Manifest,
-            Certificate,
-            ErasureAsked,
-            *{each.row: None for each in QUESTIONS},
-        ],
+        [*{each.answer: None for each in OPERATIONS}, Problem, ErasureAsked, *{each.row: None for each in QUESTIONS}],
         ref_template=_REFERENCE,
     )
     components["PersonEdit"] = _edit()
@@ -205,6 +238,8 @@ def _described(operation: Operation) -> dict[str, Any]:
             "default": {"description": "Refused.", "content": _content(wire.PROBLEM, Problem.__name__)},
         },
     }
+    if operation.also_text:
+        found["responses"]["200"]["content"]["text/plain"] = {"schema": {"type": "string"}}
     if operation.body:
         found["requestBody"] = _body(operation.body)
     return found

@@ -4,7 +4,7 @@ from typing import Any
 
 from api import event_questions
 from projections.question import Question
-from projections.questions import bulk_acts, changes, moves, rosters, seats_taken, tokens_listed
+from projections.questions import attributes, bulk_acts, changes, moves, requests, rosters, seats_taken, tokens_listed
 
 QUESTIONS: tuple[Question[Any, Any], ...] = (
     event_questions.EVENTS,
@@ -12,6 +12,9 @@ QUESTIONS: tuple[Question[Any, Any], ...] = (
     rosters.PERSON,
     rosters.ROSTER,
     changes.CHANGES,
+    attributes.ATTRIBUTE_CHANGES,
+    attributes.LOCAL_EDITS,
+    attributes.IDENTITIES,
     moves.JOINERS,
     moves.LEAVERS,
     moves.MOVERS,
@@ -23,4 +26,10 @@ QUESTIONS: tuple[Question[Any, Any], ...] = (
     event_questions.REFUSALS,
     event_questions.ACCESSES,
     bulk_acts.BULK_ACTS,
+    requests.SYNC,
+    requests.SYNC_STATE,
+    requests.SYNC_TOKENS,
+    requests.SYNC_REFUSALS,
+    requests.REQUESTS,
+    requests.PRUNES,
 )

@@ -1,7 +1,8 @@
 """`/scim/v2/Users` (RFC 7644 §3): each handler reads the request, has the command carried out, and answers."""
 
 import re
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, assert_never
 from uuid import UUID
 
 from starlette.requests import Request
@@ -13,6 +14,9 @@ from api.call import Call, call_of
 from api.scim_resource import Choice
 from api.services import Services, services_of
 from engine import filters, patch, resource, rules
+from engine.engine import Carried
+from engine.events import UserEvent
+from engine.quirks import Quirk
 from engine.refusals import InvalidValue, NotFound
 from engine.schema import CORE
 from engine.user import DeleteUser, PatchUser, ProvisionUser, ReplaceUser, Terms, User, UserCommand
@@ -26,6 +30,8 @@ _NOBODY = UUID(int=0)
 
 _TAG = re.compile(r'"([^"]*)"|([^\s,"]+)')
 _VERSION = re.compile(r"[1-9][0-9]{0,9}")
+_SORTING = {"sortBy", "sortOrder"}
+_PARAMETERS = {"filter", "attributes", "excludedAttributes", "startIndex", "count"} | _SORTING
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 
 
@@ -35,8 +41,9 @@ async def create(request: Request) -> Response:
     body = await wire.read_json(request)
     call.subject = subject_of(body)
     command = ProvisionUser(resource.read(body, call.quirks))
-    user = await services.engine.carry_out(command, uuid7(), call.cause, _terms(request, call))
-    _note_role(call, user)
+    _note_body(call, body)
+    user = await services.engine.carry_out(command, uuid7(), call.cause, _terms(request, call), _noting(call, command))
+    _note_role(call, user, command)
     return _resource(request, call, user, choice, status=201)
 
 
@@ -55,7 +62,9 @@ async def search(request: Request) -> Response:
     services, call = await _admitted(request)
     choice = _choice(request)
     text = request.query_params.get("filter")
-    filter_ = filters.parse(text) if text else None
+    if text == "":
+        call.quirks.append(Quirk.EMPTY_FILTER)
+    filter_ = filters.parse(text, call.quirks) if text else None
     if filter_:
         call.quirks += [resource.unknown(name) for name in filters.unknown_names(filter_)]
     start, count = max(_whole_number(request, "startIndex", 1), 1), _whole_number(request, "count", DEFAULT_COUNT)
@@ -71,6 +80,7 @@ async def replace(request: Request) -> Response:
     body = await wire.read_json(request)
     call.subject = subject_of(body)
     command = ReplaceUser(resource.read(body, call.quirks))
+    _note_body(call, body)
     if not command.values.leaves.get("userName"):
         raise InvalidValue("userName is required.")
     return await _carried_out(request, services, call, command, choice)
@@ -79,20 +89,27 @@ async def replace(request: Request) -> Response:
 async def change(request: Request) -> Response:
     services, call = await _admitted(request)
     choice = _choice(request)
-    command = PatchUser(patch.read(await wire.read_json(request), call.quirks))
+    body = await wire.read_json(request)
+    command = PatchUser(patch.read(body, call.quirks))
+    _note_body(call, body)
     return await _carried_out(request, services, call, command, choice)
 
 
 async def delete(request: Request) -> Response:
     services, call = await _admitted(request)
-    await services.engine.carry_out(DeleteUser(), _user_id(request), call.cause, _terms(request, call))
+    command = DeleteUser()
+    await services.engine.carry_out(
+        command, _user_id(request), call.cause, _terms(request, call), _noting(call, command)
+    )
     return Response(status_code=204)
 
 
 async def _admitted(request: Request) -> tuple[Services, Call]:
     services, call = services_of(request), call_of(request)
-    await services.gate.admit(request, SCOPE)
     call.user_id = user_id_in(request)
+    await services.gate.admit(request, SCOPE)
+    if request.scope["query_string"]:
+        _note_parameters(call, request.query_params)
     return services, call
 
 
@@ -100,15 +117,59 @@ async def _carried_out(
     request: Request, services: Services, call: Call, command: UserCommand, choice: Choice
 ) -> Response:
     # What is no id is nobody's, and the body is checked before that is said.
-    user = await services.engine.carry_out(command, call.user_id or _NOBODY, call.cause, _terms(request, call))
-    _note_role(call, user)
+    user = await services.engine.carry_out(
+        command, call.user_id or _NOBODY, call.cause, _terms(request, call), _noting(call, command)
+    )
+    _note_role(call, user, command)
     return _resource(request, call, user, choice)
 
 
-def _note_role(call: Call, user: User) -> None:
-    sent = user.attributes.get("role")
-    if sent and not rules.means(sent, user.role, call.admitted.settings):
-        call.quirks.append("role: names none of the tenant's roles, and changes nothing")
+# What the request log is told.
+
+
+def _note_parameters(call: Call, parameters: Mapping[str, str]) -> None:
+    names = set(parameters)
+    if names & _SORTING:
+        call.quirks.append(Quirk.NO_SORTING)
+    if names - _PARAMETERS:
+        call.quirks.append(Quirk.PARAMETER)
+
+
+def _note_body(call: Call, body: object) -> None:
+    if isinstance(body, dict) and not any(name.lower() == "schemas" for name in body):
+        call.quirks.append(Quirk.NO_SCHEMAS)
+
+
+def _noting(call: Call, command: UserCommand) -> Carried:
+    """Counts what a command changed, and names what it made."""
+
+    def note(before: User | None, events: Sequence[UserEvent]) -> None:
+        call.changes += len(events)
+        if isinstance(command, PatchUser) and before and events:
+            call.quirks += patch.made(command.operations, before.attributes)
+
+    return note
+
+
+def _note_role(call: Call, user: User, command: UserCommand) -> None:
+    for sent in _roles_in(command):
+        if sent.lstrip().startswith("{"):
+            call.quirks.append(Quirk.ROLE_AS_JSON)
+        if not rules.means(sent, user.role, call.admitted.settings):
+            call.quirks.append(Quirk.NO_SUCH_ROLE)
+
+
+def _roles_in(command: UserCommand) -> Iterator[str]:
+    match command:
+        case ProvisionUser(values) | ReplaceUser(values):
+            given = [values.leaves]
+        case PatchUser(operations):
+            given = [each.leaves for each in operations if isinstance(each, patch.SetLeaves)]
+        case DeleteUser():
+            given = []
+        case _:
+            assert_never(command)
+    yield from (leaves["role"] for leaves in given if leaves.get("role"))
 
 
 def _terms(request: Request, call: Call) -> Terms:
@@ -137,7 +198,10 @@ def _user_id(request: Request) -> UUID:
 def _tags(request: Request, header: str) -> set[str]:
     """The entity tags in all fields of that name (RFC 9110 §8.8.3). Weak or not is all the same to us."""
     fields = ", ".join(request.headers.getlist(header))
-    return {quoted or bare for quoted, bare in _TAG.findall(fields)}
+    found = _TAG.findall(fields)
+    if any(bare not in {"", "*", "W/"} for _, bare in found):
+        call_of(request).quirks.append(Quirk.TAG)
+    return {quoted or bare for quoted, bare in found}
 
 
 def if_match(request: Request) -> frozenset[int] | None:

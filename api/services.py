@@ -9,13 +9,16 @@ from starlette.requests import HTTPConnection
 from api.accesses import Accesses
 from api.gate import Gate
 from api.metrics import Metrics
+from api.request_writer import RequestWriter
 from api.store_metrics import StoreMetrics
 from engine.engine import Engine
 from engine.log import EventLog
 from projections.erasure import Erasures
 from projections.followers import Followers
 from projections.histories import Histories
+from projections.ledger import Ledger
 from projections.seats import Seats
+from projections.signer import Signer
 from projections.tenants import Tenants
 from projections.users import Users
 
@@ -37,9 +40,12 @@ class Services:
     log: EventLog
     histories: Histories
     followers: Followers
+    ledger: Ledger
+    signer: Signer
     gate: Gate
     accesses: Accesses
     metrics: Metrics
+    request_writer: RequestWriter
     store_metrics: StoreMetrics
     public_url: str | None = None
     metrics_token: str | None = None

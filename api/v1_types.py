@@ -87,6 +87,64 @@ class Problem(Struct, frozen=True):
     detail: str
 
 
+class CheckpointShown(Struct, frozen=True):
+    """A signed checkpoint: the note as it is, and what it says. `root` is in base64.
+
+    `vkey` verifies it, and `fingerprint` is the SHA-256 of that key's bytes, in hexadecimal.
+    """
+
+    note: str
+    origin: str
+    size: int
+    root: bytes
+    vkey: str
+    fingerprint: str
+    made_at: datetime
+
+
+class InclusionProof(Struct, frozen=True):
+    """That an event is in the tree of a size (RFC 9162 §2.1.3). Hashes are in base64, the leaf in hexadecimal."""
+
+    seq: int
+    leaf_index: int
+    size: int
+    root: bytes
+    leaf: str
+    leaf_hash: bytes
+    path: list[bytes]
+
+
+class ConsistencyProof(Struct, frozen=True, rename={"from_": "from"}):
+    """That the tree of one size continues that of another (RFC 9162 §2.1.4). Hashes are in base64."""
+
+    from_: int
+    to: int
+    from_root: bytes
+    to_root: bytes
+    path: list[bytes]
+
+
+class LedgerKeyShown(Struct, frozen=True):
+    """A public key of the ledger. `vkey` verifies this tenant's checkpoints, `store_vkey` endorsements.
+
+    `endorsement` is a note by which the key before says that this one follows; null if there was none, or it was lost.
+    """
+
+    number: int
+    vkey: str
+    store_vkey: str
+    fingerprint: str
+    made_at: datetime
+    endorsement: str | None
+
+
+class LedgerKeys(Struct, frozen=True):
+    """All keys, oldest first; the last one signs."""
+
+    origin: str
+    keys: list[LedgerKeyShown]
+
+
 def person(user: User) -> dict[str, Any]:
     """A Person with its further attributes, as they are written."""
     return {

@@ -8,6 +8,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.call import call_of
+from engine.quirks import Quirk
 from engine.refusals import Busy, InvalidSyntax, NotAuthenticated, Refusal, TooLarge, UnsupportedMediaType
 from engine.values import kind
 
@@ -29,6 +31,8 @@ async def read_json(request: Request) -> object:
     Raises TooLarge, UnsupportedMediaType, or InvalidSyntax with the place at which the body stopped being JSON.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in {JSON, SCIM} and is_scim(request.scope["path"]):
+        call_of(request).quirks.append(Quirk.MEDIA_TYPE)
     if media_type not in _ACCEPTED:
         raise UnsupportedMediaType(f"The body must be {SCIM} or {JSON}, not {media_type[:80]}.")
     body = await _read(request)

@@ -54,6 +54,14 @@ class TenantStates(Protocol):
     async def get(self, tenant_id: UUID) -> Tenant | None: ...
 
 
+Carried = Callable[[User | None, Sequence[UserEvent]], None]
+"""Is told how a command was carried out: the state before it, and the events that were appended."""
+
+
+def _nobody_asks(before: User | None, events: Sequence[UserEvent]) -> None:
+    """Most callers only want the user."""
+
+
 class Engine:
     """The one way to change anything."""
 
@@ -71,7 +79,9 @@ class Engine:
         self._inline = inline
         self._observer = observer
 
-    async def carry_out(self, command: UserCommand, user_id: UUID, cause: Cause, terms: Terms) -> User:
+    async def carry_out(
+        self, command: UserCommand, user_id: UUID, cause: Cause, terms: Terms, carried: Carried = _nobody_asks
+    ) -> User:
         """The user after the command. A command that changes nothing appends nothing.
 
         One statement for a creation, two for anything else. Raises the Refusals of `user.decide` and
@@ -83,7 +93,15 @@ class Engine:
                 return None
             return await self._users.get(cause.tenant_id, user_id)
 
-        return await self._attempt(load, lambda state: user.decide(command, state, terms), user.evolve, user_id, cause)
+        decided: list[tuple[User | None, list[UserEvent]]] = []
+
+        def decide(state: User | None) -> list[UserEvent]:
+            decided.append((state, user.decide(command, state, terms)))
+            return decided[-1][1]
+
+        found = await self._attempt(load, decide, user.evolve, user_id, cause)
+        carried(*decided[-1])  # earlier ones lost their race
+        return found
 
     async def administer(self, command: TenantCommand, cause: Cause) -> Tenant:
         """The tenant after the command. Raises the Refusals of `tenant.decide` and Busy."""

@@ -10,8 +10,10 @@ import msgspec
 from msgspec import Struct
 
 from engine import schema
+from engine.quirks import Quirk
 from engine.refusals import BadRequest, InvalidFilter
 from engine.schema import Attribute, Target
+from engine.values import Quirks
 
 Operator = Literal["eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le"]
 Value = str | bool | datetime | None
@@ -108,8 +110,15 @@ def tokens(text: str, refuse: type[BadRequest]) -> list[Token]:
 class Parser:
     """Reads filters and value paths from one text; refuses with the place at which it stopped understanding."""
 
-    def __init__(self, text: str, refuse: type[BadRequest] = InvalidFilter, most_terms: int = MOST_TERMS) -> None:
+    def __init__(
+        self,
+        text: str,
+        refuse: type[BadRequest] = InvalidFilter,
+        most_terms: int = MOST_TERMS,
+        quirks: Quirks | None = None,
+    ) -> None:
         self._refuse = refuse
+        self._quirks: Quirks = [] if quirks is None else quirks
         self._most_terms = most_terms
         if len(text) > LONGEST:
             raise refuse(f"This is {len(text)} characters long; {LONGEST} are allowed.")
@@ -184,6 +193,8 @@ class Parser:
     def term(self, inside: Target | None) -> Filter:
         name = self.name()
         target = _sub_attribute(inside, name.text) if inside else schema.find(name.text)
+        if target and not inside:
+            self._quirks += schema.odd_spellings(name.text, target)
         if self.peek() == "[":
             if inside is not None:
                 raise self.wrong("a value path cannot stand within another one")
@@ -201,6 +212,7 @@ class Parser:
         """`emails[type eq "work"]`, and Entra's `emails[type eq "work"].value eq "…"`: one element fulfils both."""
         inner = self.bracketed(target)
         if sub := self.sub_name():
+            self._quirks.append(Quirk.BEHIND_BRACKETS)
             inner = And(inner, self.comparison(_sub_attribute(target, sub), sub))
         if target is None:
             return Nothing(name)
@@ -241,6 +253,8 @@ class Parser:
         if token.text in {"(", ")", "[", "]"} or "\0" in token.text:
             raise self.wrong_value("a value is expected")
         # A value without quotes is no SCIM, but Microsoft's documentation writes one (filter=externalId eq jyoung).
+        if token.text not in _CONSTANTS:
+            self._quirks.append(Quirk.UNQUOTED)
         return _CONSTANTS.get(token.text.lower(), token.text)
 
     def text(self, token: Token) -> str:
@@ -273,13 +287,17 @@ class Parser:
             return self.moment(leaf, operator, value)
         if kind == "complex":
             raise self.wrong_value(f"{leaf.leaf} is complex; name one of its sub-attributes")
-        return str(value).lower() if isinstance(value, bool) else str(value)
+        if isinstance(value, bool):
+            self._quirks.append(Quirk.UNQUOTED)
+            return str(value).lower()
+        return str(value)
 
     def boolean(self, leaf: Target, value: object) -> bool:
         """Entra quotes booleans: `roles[primary eq "True"]`."""
         if isinstance(value, bool):
             return value
         if isinstance(value, str) and value.lower() in {"true", "false"}:
+            self._quirks.append(Quirk.QUOTED_BOOLEAN)
             return value.lower() == "true"
         raise self.wrong_value(f"{leaf.leaf} is a boolean; compare it with true or false")
 
@@ -287,6 +305,8 @@ class Parser:
         if operator in {"eq", "ne"} or operator in _IN_ORDER:
             try:
                 moment = datetime.fromisoformat(str(value))
+                if moment.tzinfo is None:
+                    self._quirks.append(Quirk.NO_ZONE)
                 return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
             except (ValueError, OverflowError):
                 pass
@@ -329,13 +349,13 @@ def _quoted(text: str) -> str:
     return "'" + text[:40] + ("…" if len(text) > 40 else "") + "'"
 
 
-def parse(text: str) -> Filter:
+def parse(text: str, quirks: Quirks | None = None) -> Filter:
     """The filter of a query.
 
     Raises InvalidFilter, with the place, if the text is not of the grammar, is too long or nested too deep, or
     compares a value of another type than the attribute's.
     """
-    parser = Parser(text)
+    parser = Parser(text, quirks=quirks)
     found = parser.either()
     parser.take_end()
     return found

@@ -6,8 +6,10 @@ from typing import Any, Literal, cast
 from msgspec import Struct
 
 from engine import paths, resource, schema
+from engine import quirks as told
 from engine.filters import NAME, And, Compare, Filter, holds
 from engine.paths import Path
+from engine.quirks import Quirk
 from engine.refusals import InvalidPath, InvalidSyntax, InvalidValue, NoTarget, NotMutable
 from engine.resource import Values
 from engine.schema import COMMON, CORE, Attribute, Target
@@ -62,6 +64,10 @@ def read(body: object, quirks: Quirks) -> tuple[Operation, ...]:
         raise InvalidSyntax(f"Operations takes a list, not {kind(operations)}.")
     if len(operations) > MOST_OPERATIONS:
         raise InvalidSyntax(f"There are {len(operations)} operations; {MOST_OPERATIONS} are allowed in one request.")
+    if not operations:
+        quirks.append(Quirk.NO_OPERATIONS)
+    if any(name.lower() not in {"schemas", "operations"} for name in body):
+        quirks.append(Quirk.STRAY_MEMBER)
     found = [each for place, given in enumerate(operations) for each in _operation(place, given, quirks)]
     if len(found) > MOST_OPERATIONS:  # one without a path makes many
         raise InvalidSyntax(f"There are {len(found)} attributes to change; {MOST_OPERATIONS} are allowed.")
@@ -77,17 +83,26 @@ def _operation(place: int, given: object, quirks: Quirks) -> Iterator[Operation]
         raise InvalidSyntax(f"{where}.op must be add, replace or remove.")
     if path is not None and not isinstance(path, str):
         raise InvalidPath(f"{where}.path takes a string, not {kind(path)}.")
+    if op != op.lower():
+        quirks.append(Quirk.CAPITALS)
+    if any(name.lower() not in {"op", "path", "value"} for name in given):
+        quirks.append(Quirk.STRAY_MEMBER)
+    if path == "":
+        quirks.append(Quirk.EMPTY_PATH)
     if path:
-        yield from _at(cast(Op, op.lower()), _path(path, where), value, where, quirks)
+        named = _path(path, where, quirks)
+        if named.schema:
+            quirks.append(Quirk.SCHEMA_AS_PATH)
+        yield from _at(cast(Op, op.lower()), named, value, where, quirks)
     elif op.lower() == "remove":
         raise NoTarget(f"{where} removes without a path; name the attribute to remove (RFC 7644 §3.5.2.2).")
     else:
         yield from _without_path(cast(Op, op.lower()), value, where, quirks)
 
 
-def _path(text: str, where: str) -> Path:
+def _path(text: str, where: str, quirks: Quirks) -> Path:
     try:
-        return paths.parse(text)
+        return paths.parse(text, quirks)
     except InvalidPath as refusal:
         raise InvalidPath(f"{where}.path is not understood. {refusal.detail}") from None
 
@@ -102,9 +117,15 @@ def _without_path(op: Op, value: object, where: str, quirks: Quirks, urn: str = 
         raise InvalidValue(f"{where}.value takes an object of attributes where there is no path, not {kind(value)}.")
     for name, each in value.items():
         if not urn and name.lower() in COMMON:
+            if name.lower() != "schemas":
+                quirks.append(told.at(name.lower(), Quirk.READ_ONLY))
             continue
         full_name = f"{urn}:{name}" if urn else name
-        path = _path(full_name, where) if "[" in name or NAME.fullmatch(full_name) else Path(full_name)
+        path = _path(full_name, where, quirks) if "[" in name or NAME.fullmatch(full_name) else Path(full_name)
+        if path.target and any(mark in name for mark in ".:["):
+            quirks.append(Quirk.PATH_AS_NAME)
+        if path.schema == CORE:
+            quirks.append(Quirk.CORE_OBJECT)
         yield from _at(op, path, each, where, quirks)
 
 
@@ -131,6 +152,8 @@ def _single(op: Op, path: Path, target: Target, value: object, quirks: Quirks) -
     key = f"{target.key}.{path.sub.name}" if path.sub else target.key
     if attribute.required and op == "remove":
         raise NotMutable(f"{attribute.name} is required and cannot be removed (RFC 7644 §3.5.2.2).")
+    if path.filter:
+        quirks.append(told.at(key, Quirk.SINGLE_VALUE_PATH))
     if op == "remove":
         value = None
     elif attribute.type == "complex" and isinstance(value, dict) and not _clears(attribute, value):
@@ -146,7 +169,7 @@ def _named(attribute: Attribute, key: str, value: dict[str, object], quirks: Qui
         if sub := attribute.sub(name):
             yield f"{key}.{sub.name}", typed(sub, each, f"{key}.{sub.name}", quirks)
         else:
-            quirks.append(resource.unknown(f"{key}.{name}"))
+            quirks.append(told.at(key, Quirk.UNKNOWN_SUB))
 
 
 def _clears(attribute: Attribute, value: dict[str, object]) -> bool:
@@ -164,8 +187,12 @@ def _elements(op: Op, path: Path, target: Target, value: object, quirks: Quirks)
         taken = (typed(attribute, [value] if isinstance(value, dict) else value, where, quirks) or [None])[0]
         if isinstance(value, list) and len(value) > 1:
             raise InvalidValue(f"{path.text} takes one value, not {len(value)}.")
+        if isinstance(value, list):
+            quirks.append(told.at(where, Quirk.LIST_OF_ONE))
     else:
         taken = typed(attribute, value, where, quirks)
+        if op == "remove" and value is not None:
+            quirks.append(told.at(where, Quirk.REMOVED_BY_VALUE))
         if op == "remove" and taken is None and value not in (None, ""):
             taken = []  # what it names is nothing of ours; that is not to remove everything
     if taken is None and op != "remove":
@@ -190,6 +217,23 @@ def apply(operations: tuple[Operation, ...], leaves: dict[str, Any]) -> Values:
             before = touched.get(operation.key, leaves.get(operation.key)) or []
             touched[operation.key] = _changed(operation, before) or None
     return Values(touched, tuple(sorted(prefixes)))
+
+
+def made(operations: tuple[Operation, ...], leaves: dict[str, Any]) -> Iterator[str]:
+    """Quirks of elements that the operations make, of those leaves, because nothing was there to be changed.
+
+    The operations are ones that `apply` applies to the leaves without a refusal.
+    """
+    by_path = [each for each in operations if isinstance(each, ChangeElements) and each.op != "remove"]
+    if not any(each.filter or each.sub for each in by_path):
+        return
+    elements: dict[str, list[Element]] = {}
+    for each in operations:
+        if isinstance(each, ChangeElements):
+            before = elements.get(each.key, leaves.get(each.key)) or []
+            if each in by_path and (each.filter or each.sub) and not any(_chosen(each, one) for one in before):
+                yield told.at(each.key, Quirk.MADE)
+            elements[each.key] = _changed(each, before)
 
 
 def _applies(operation: SetLeaves, leaves: dict[str, Any], touched: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ from engine import schema
 from engine.filters import Filter, Parser
 from engine.refusals import InvalidPath
 from engine.schema import Attribute, Target
+from engine.values import Quirks
 
 MOST_TERMS = 10  # directories use one or two
 
@@ -23,19 +24,23 @@ class Path(Struct, frozen=True):
     schema: str | None = None
 
 
-def parse(text: str) -> Path:
+def parse(text: str, quirks: Quirks | None = None) -> Path:
     """Raises InvalidPath, with the place, if the text is not of the grammar."""
     if urn := schema.schema_urn(text.strip()):
         return Path(text, schema=urn)
-    parser = Parser(text, InvalidPath, MOST_TERMS)
-    target = schema.find(parser.name().text)
+    quirks = [] if quirks is None else quirks
+    parser = Parser(text, InvalidPath, MOST_TERMS, quirks)
+    name = parser.name().text
+    target = schema.find(name)
+    if target:
+        quirks += schema.odd_spellings(name, target)
     if parser.peek() != "[":
         parser.take_end()
         return Path(text, target, sub=target.sub if target else None)
     chosen = parser.bracketed(target)
-    name = parser.sub_name()
+    sub_name = parser.sub_name()
     parser.take_end()
-    sub = target.attribute.sub(name) if target else None
-    if name and sub is None:
+    sub = target.attribute.sub(sub_name) if target else None
+    if sub_name and sub is None:
         return Path(text)  # an unknown sub-attribute is as unknown as an attribute
     return Path(text, target, chosen, sub)

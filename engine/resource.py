@@ -1,16 +1,15 @@
 """A resource in a body, read into leaves: every spelling of a name that directories use, one value each."""
 
-import re
 from typing import Any
 
 from msgspec import Struct, field
 
+from engine import quirks as told
 from engine import schema
+from engine.quirks import Quirk
 from engine.refusals import InvalidSyntax, InvalidValue
 from engine.schema import Target
 from engine.values import Quirks, kind, typed
-
-_NAME = re.compile(r"[A-Za-z$][\w$.:-]{0,150}")
 
 
 class Values(Struct, frozen=True):
@@ -27,6 +26,8 @@ class Reader:
         self.leaves: dict[str, Any] = {}
         self.prefixes: set[str] = set()
         self.quirks = quirks
+        self.used: set[str] = set()  # schemas that have an object of their own
+        self.declared: set[str] | None = None
 
     def read(self, members: dict[str, object], urn: str = "") -> None:
         """Take all members of an object: the resource itself, or the one that stands under a schema's URN."""
@@ -36,22 +37,40 @@ class Reader:
                 self._read_schema(inner, value)
             elif not urn and name.lower() in schema.COMMON:
                 if name.lower() == "schemas":
-                    _check_schemas(value)
+                    self._read_declared(value)
             else:
-                self._read_member(f"{urn}:{name}" if urn else name, value)
+                self._read_member(name, value, urn)
 
     def _read_schema(self, urn: str, value: object) -> None:
         if isinstance(value, dict):
+            self.used.add(urn)
+            if urn == schema.CORE:
+                self.quirks.append(Quirk.CORE_OBJECT)
             self.read(value, urn)
         elif value is not None:
             raise InvalidValue(f"{urn} takes an object, not {kind(value)}.")
 
-    def _read_member(self, name: str, value: object) -> None:
-        target = schema.find(name)
+    def _read_declared(self, value: object) -> None:
+        """What a body declares decides nothing: Entra lists schemas that it does not use and leaves out others."""
+        if value is None:
+            return
+        if not (isinstance(value, list) and all(isinstance(urn, str) for urn in value)):
+            raise InvalidSyntax("schemas takes a list of URNs, each a string.")
+        known = {schema.schema_urn(urn) for urn in value}
+        if None in known:
+            self.quirks.append(Quirk.UNKNOWN_SCHEMA)
+        self.declared = {urn for urn in known if urn}
+
+    def _read_member(self, name: str, value: object, urn: str) -> None:
+        target = schema.find(f"{urn}:{name}" if urn else name)
         if target is None:
-            self.quirks.append(unknown(name))
-        elif target.attribute.mutability == "readOnly":
-            self.quirks.append(f"{target.key}: read-only, left as it is")
+            self.quirks.append(unknown(name, urn))
+            return
+        if "." in name or ":" in name:
+            self.quirks.append(Quirk.PATH_AS_NAME)
+        self.quirks += schema.odd_spellings(f"{urn}:{name}" if urn else name, target)
+        if target.attribute.mutability == "readOnly":
+            self.quirks.append(told.at(target.key, Quirk.READ_ONLY))
         else:
             self.take(target, value)
 
@@ -59,20 +78,29 @@ class Reader:
         if target.prefix:
             self.prefixes.add(target.prefix)
         if target.sub and target.attribute.multi_valued:
-            self.quirks.append(f"{target.key}: a sub-attribute of a list, without saying of which element")
+            self.quirks.append(told.at(target.key, Quirk.WHICH_ELEMENT))
             return
         attribute = target.sub or target.attribute
         for key, taken in spread(target.leaf, attribute, typed(attribute, value, target.leaf, self.quirks)).items():
+            if key in self.leaves and taken is not None:
+                self.quirks.append(told.at(key, Quirk.GIVEN_TWICE))
             if taken is not None or key not in self.leaves:  # what one spelling leaves out, another one may give
                 self.leaves[key] = taken
 
     def values(self) -> Values:
+        if self.declared is not None and self.used - self.declared - {schema.CORE}:
+            self.quirks.append(Quirk.UNDECLARED_SCHEMA)
         return Values(self.leaves, tuple(sorted(self.prefixes)))
 
 
-def unknown(name: str) -> str:
-    """A quirk's text. What is not even a name could be anything, personal data included, and is not logged."""
-    return f"{name}: unknown attribute" if _NAME.fullmatch(name) else "an unknown attribute with an odd name"
+def unknown(name: str, urn: str = "") -> str:
+    """The quirk of a name that is none of ours, as closely as it can be told without telling the name."""
+    target = schema.find(name.partition("[")[0] if "[" in name else name.rpartition(".")[0])
+    if target and target.attribute.sub_attributes:
+        return told.at(target.key, Quirk.UNKNOWN_SUB)
+    if ours := urn or schema.urn_before(name):
+        return told.at(ours, Quirk.UNKNOWN)
+    return Quirk.UNKNOWN_EXTENSION if name.lower().startswith("urn:") else Quirk.UNKNOWN
 
 
 def spread(key: str, attribute: schema.Attribute, value: Any) -> dict[str, Any]:
@@ -80,12 +108,6 @@ def spread(key: str, attribute: schema.Attribute, value: Any) -> dict[str, Any]:
     if attribute.type != "complex" or attribute.multi_valued:
         return {key: value}
     return {f"{key}.{sub.name}": (value or {}).get(sub.name) for sub in attribute.sub_attributes}
-
-
-def _check_schemas(value: object) -> None:
-    """Which schemas a body declares is not asked: Entra lists some that it does not use and leaves out others."""
-    if value is not None and not (isinstance(value, list) and all(isinstance(urn, str) for urn in value)):
-        raise InvalidSyntax("schemas takes a list of URNs, each a string.")
 
 
 def read(body: object, quirks: Quirks) -> Values:

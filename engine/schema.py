@@ -5,6 +5,9 @@ from typing import Literal
 
 from msgspec import Struct
 
+from engine import quirks
+from engine.quirks import Quirk
+
 CORE = "urn:ietf:params:scim:schemas:core:2.0:User"
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 ROLLBOOK = "urn:ietf:params:scim:schemas:extension:rollbook:2.0:User"
@@ -257,6 +260,15 @@ def leaves() -> Iterator[Leaf]:
 LEAVES = {leaf.key: leaf for leaf in leaves()}
 
 
+def odd_spellings(name: str, target: Target) -> Iterator[str]:
+    """Quirks of a name by which `find` found the target."""
+    folded = name.lower()
+    if any(folded.startswith(urn + ".") for urn in _URNS):
+        yield quirks.at(target.leaf, Quirk.DOT_FOR_COLON)
+    if target.key.startswith("urn:") and not folded.startswith("urn:"):
+        yield quirks.at(target.leaf, Quirk.NO_URN)
+
+
 def leaves_of(urn: str) -> list[str]:
     """The keys of all places that an extension's attributes have."""
     targets = {target.key for name, target in _TARGETS.items() if name.startswith(urn.lower() + ":")}
@@ -266,6 +278,12 @@ def leaves_of(urn: str) -> list[str]:
 def schema_urn(name: str) -> str | None:
     """The URN of one of our schemas in its own spelling, or None. Names compare without case (RFC 7643 §2.1)."""
     return _URNS.get(name.lower())
+
+
+def urn_before(name: str) -> str | None:
+    """The URN of one of our schemas, if the name begins with it as a prefix."""
+    folded = name.lower()
+    return next((ours for urn, ours in _URNS.items() if folded.startswith(urn + ":")), None)
 
 
 def find(name: str) -> Target | None:

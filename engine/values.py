@@ -4,11 +4,13 @@ import base64
 import binascii
 from typing import Any
 
+from engine import quirks as told
+from engine.quirks import Quirk
 from engine.refusals import InvalidValue
 from engine.schema import Attribute
 
 Quirks = list[str]
-"""Each tolerance that was applied to one request, for the log: "active: the string 'True' for a boolean"."""
+"""Each tolerance that was applied to one request, as engine/quirks.py tells it: "active: a string for a boolean"."""
 
 LONGEST_TEXT = 4_000  # characters
 LONGEST_CONTENT = 100_000  # characters; a certificate, or a picture within its address
@@ -25,10 +27,12 @@ def typed(attribute: Attribute, value: object, where: str, quirks: Quirks) -> An
     if attribute.multi_valued:
         return _elements(attribute, value, where, quirks)
     if isinstance(value, list) and len(value) == 1:
-        quirks.append(f"{where}: a list of one for a single value")  # the dialect of 2018
+        quirks.append(told.at(where, Quirk.LIST_OF_ONE))  # the dialect of 2018
         value = value[0]
         if isinstance(value, dict) and attribute.type != "complex":
             value = value.get("value")
+    if value == "":
+        quirks.append(told.at(where, Quirk.EMPTY_STRING))
     if value is None or value == "":
         return None
     match attribute.type:
@@ -56,7 +60,7 @@ def _boolean(value: object, where: str, quirks: Quirks) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in {"true", "false"}:
-        quirks.append(f"{where}: a string for a boolean")
+        quirks.append(told.at(where, Quirk.STRING_FOR_BOOLEAN))
         return value.lower() == "true"
     raise InvalidValue(f"{where} takes true or false, not {kind(value)}.")
 
@@ -70,15 +74,19 @@ def _binary(value: str, where: str) -> str:
 
 
 def _elements(attribute: Attribute, value: object, where: str, quirks: Quirks) -> list[dict[str, Any]] | None:
+    if value == "":
+        quirks.append(told.at(where, Quirk.EMPTY_STRING))
     if value is None or value == "":
         return None
     if not isinstance(value, list):
-        quirks.append(f"{where}: one value for a list")
+        quirks.append(told.at(where, Quirk.ONE_FOR_LIST))
         value = [value]
     if len(value) > MOST_ELEMENTS:
         raise InvalidValue(f"{where} has {len(value)} values; {MOST_ELEMENTS} are allowed.")
     found = [_sub_attributes(attribute, each, f"{where}[{place}]", quirks) for place, each in enumerate(value)]
     elements = [element for element in found if element]
+    if len(elements) < len(found):
+        quirks.append(told.at(where, Quirk.EMPTY_ELEMENT))
     if sum(element.get("primary") is True for element in elements) > 1:
         raise InvalidValue(f"{where} has more than one primary value; at most one may be primary (RFC 7643 §2.4).")
     return elements or None
@@ -86,7 +94,7 @@ def _elements(attribute: Attribute, value: object, where: str, quirks: Quirks) -
 
 def _sub_attributes(attribute: Attribute, value: object, where: str, quirks: Quirks) -> dict[str, Any] | None:
     if isinstance(value, str) and attribute.sub("value"):
-        quirks.append(f"{where}: a string for an object")  # how Entra sends the manager
+        quirks.append(told.at(where, Quirk.STRING_FOR_OBJECT))  # how Entra sends the manager
         value = {"value": value}
     if not isinstance(value, dict):
         if value is None:
@@ -96,7 +104,7 @@ def _sub_attributes(attribute: Attribute, value: object, where: str, quirks: Qui
     for name, given in value.items():
         sub = attribute.sub(name)
         if sub is None:
-            quirks.append(f"{where}: unknown sub-attribute")
+            quirks.append(told.at(where, Quirk.UNKNOWN_SUB))
         elif (taken := typed(sub, given, f"{where}.{sub.name}", quirks)) is not None:
             found[sub.name] = taken
     return found or None

@@ -21,7 +21,7 @@ from api.services import Services
 from engine.refusals import Refusal
 from engine.settings import Role
 from engine.tenant import ChangeSettings, RegisterTenant, RevokeToken
-from ops import administration, bench, bench_replay, demo, erase, follow, logs, replay, roster
+from ops import administration, bench, bench_replay, demo, erase, follow, ledger_cli, logs, replay, retention, roster
 from ops import serve as service
 from ops.audit_cli import app as audit_app
 from ops.database import open_database
@@ -46,6 +46,7 @@ token_app = typer.Typer(help="Secret tokens of a tenant.", no_args_is_help=True,
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(token_app, name="token")
 app.add_typer(audit_app, name="audit")
+app.add_typer(ledger_cli.app, name="ledger")
 
 T = TypeVar("T")
 
@@ -233,7 +234,10 @@ def revoke_token(
 def replay_command(  # noqa: PLR0913, PLR0917  what an operator can choose
     projection: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PROJECTION", help="users, seats, tenants, tokens, history, seat_history; or all."),
+        typer.Argument(
+            metavar="PROJECTION",
+            help="users, seats, tenants, tokens, or a follower (rollbook followers lists them); or all.",
+        ),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare only; exit 1 if anything differs.")] = False,
     tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only this tenant.")] = None,
@@ -301,10 +305,12 @@ def follow_command(
 ) -> None:
     """Keep followers up to date until stopped, beside those that follow already. The service does this by itself."""
     followers = follow.followers_named(name or ())
+    retention.request_log_days()
     logs.configure()
     with open_database(data) as database:
+        follow.prepare_signing(database, data)
         typer.echo(f"Following: {', '.join(each.name for each in followers)}. Stop with Ctrl-C.", err=True)
-        follow.until_stopped(database, followers, jobs)
+        follow.until_stopped(database, followers, jobs, data)
 
 
 @app.command("followers")
@@ -318,6 +324,30 @@ def followers_command(data: Data = DATA) -> None:
     show_table(*follow.table_of(found))
     for line in follow.parked_lines(found):
         typer.echo(line)
+
+
+@app.command("prune")
+def prune_command(
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DAYS",
+            min=1,
+            max=retention.MOST_DAYS,
+            help="How many days to keep besides today. Default: ROLLBOOK_REQUEST_LOG_DAYS, or 90.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be deleted.")] = False,
+    data: Data = DATA,
+) -> None:
+    """Delete old days of the request log now. The service does this by itself every hour."""
+    keep_days = keep or retention.request_log_days()
+    with open_database(data) as database:
+        pruned = retention.prune_now(database.owner_url, keep_days, dry_run=dry_run)
+    if pruned:
+        show_table(*retention.table_of(pruned))
+    requests = sum(each.requests for each in pruned)
+    typer.echo(f"{'Would delete' if dry_run else 'Deleted'} {len(pruned):,} days with {requests:,} requests.")
 
 
 @app.command("demo")

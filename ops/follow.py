@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import NoReturn
 
 import asyncpg
@@ -15,13 +16,20 @@ import uvloop
 
 from ops import logs
 from ops.database import Database
+from ops.deliveries import Deliveries
+from ops.destinations import destinations, seconds_between
+from ops.ledger_key import KeyPlace, prepare_key
+from ops.retention import keep_pruning, request_log_days
 from ops.trouble import Trouble
 from projections.claim import AlreadyRunningError
 from projections.follower import FOLLOWERS, Follower
 from projections.followers import FollowerStatus
 from projections.following import TURNS, Following
+from projections.ledger import Ledger
 from projections.processes import end_with_parent
 from projections.rebuild import rebuild
+from projections.signer import NoKeyError, Signer
+from projections.signing import Signing
 from projections.target import follower_target
 
 PAUSE = 1.0  # seconds between two looks whether all processes are there
@@ -42,8 +50,8 @@ def followers_named(names: Sequence[str]) -> Sequence[Follower]:
 class Processes:
     """Processes that follow, started again if they die or are stopped, ended together."""
 
-    def __init__(self, database: Database, followers: Sequence[Follower], jobs: int) -> None:
-        self._arguments = (database.service_url, database.owner_url, [each.name for each in followers])
+    def __init__(self, database: Database, followers: Sequence[Follower], jobs: int, data: Path) -> None:
+        self._arguments = (database.service_url, database.owner_url, [each.name for each in followers], data)
         self._jobs = jobs
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
@@ -82,12 +90,12 @@ def _end(process: SpawnProcess) -> None:
     process.join()
 
 
-def until_stopped(database: Database, followers: Sequence[Follower], jobs: int) -> None:
+def until_stopped(database: Database, followers: Sequence[Follower], jobs: int, data: Path) -> None:
     """Follow until SIGTERM or SIGINT."""
     stopped = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: stopped.set())
-    processes = Processes(database, followers, jobs)
+    processes = Processes(database, followers, jobs, data)
     processes.start()
     stopped.wait()
     processes.stop()
@@ -139,31 +147,49 @@ def parked_lines(found: Sequence[FollowerStatus]) -> Iterator[str]:
             yield f"parked: {each.name}, {more:,} more tenants"
 
 
-def _started(service_url: str, owner_url: str, names: Sequence[str]) -> SpawnProcess:
+def prepare_signing(database: Database, data: Path) -> None:
+    """Make the ledger's key at the first start. What keeps us from signing is logged, and keeps us from nothing else.
+
+    Raises Trouble if a setting is none.
+    """
+    destinations()
+    seconds_between()
+    try:
+        asyncio.run(prepare_key(database.owner_url, KeyPlace(data)))
+    except NoKeyError as error:
+        _log.error("checkpoints are not signed", reason=str(error))
+
+
+def _started(service_url: str, owner_url: str, names: Sequence[str], data: Path) -> SpawnProcess:
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=follow_in_child, args=(service_url, owner_url, names), daemon=True)
+    process = context.Process(target=follow_in_child, args=(service_url, owner_url, names, data), daemon=True)
     process.start()
     return process
 
 
-def follow_in_child(service_url: str, owner_url: str, names: Sequence[str]) -> None:
+def follow_in_child(service_url: str, owner_url: str, names: Sequence[str], data: Path) -> None:
     """Follow until the parent ends it, or is gone; at any moment, for nothing is lost."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, to all; the parent decides
     logs.configure()
     end_with_parent()
-    uvloop.run(follow(service_url, owner_url, followers_named(names)))
+    uvloop.run(follow(service_url, owner_url, followers_named(names), data))
 
 
-async def follow(service_url: str, owner_url: str, followers: Sequence[Follower]) -> NoReturn:
-    """Follow, and rebuild those followers whose tables an older version of the program made."""
+async def follow(service_url: str, owner_url: str, followers: Sequence[Follower], data: Path) -> NoReturn:
+    """Follow, sign checkpoints, rebuild those followers whose tables an older version of the program made, and prune
+    the request log."""
     async with (
         asyncpg.create_pool(
-            service_url, min_size=0, max_size=TURNS + 1, command_timeout=60, reset=_leave_as_it_is
+            service_url, min_size=0, max_size=TURNS + 4, command_timeout=60, reset=_leave_as_it_is
         ) as pool,
         asyncio.TaskGroup() as tasks,
     ):
         tasks.create_task(_keep_current(pool, owner_url, followers))
         tasks.create_task(Following(pool, followers).run())
+        tasks.create_task(keep_pruning(pool, owner_url, request_log_days()))
+        tasks.create_task(Signing(pool, Signer(pool, Ledger(pool), KeyPlace(data).find)).run())
+        for destination in destinations():
+            tasks.create_task(Deliveries(pool, destination, seconds_between()).run())
     raise AssertionError("following does not end")
 
 

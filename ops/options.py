@@ -1,4 +1,4 @@
-"""Options that many commands have."""
+"""Options that many commands take."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,8 @@ Data = Annotated[
         "--data",
         envvar="ROLLBOOK_DATA",
         metavar="DIR",
-        help="The folder of the embedded Postgres. Not used if ROLLBOOK_DATABASE_URL names another PostgreSQL.",
+        help="The folder of the embedded Postgres and of the ledger's key. If ROLLBOOK_DATABASE_URL names another "
+        "PostgreSQL, it holds the key alone.",
     ),
 ]
 TenantName = Annotated[str, typer.Option("--tenant", metavar="NAME", help="The tenant's name.")]

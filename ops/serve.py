@@ -22,8 +22,10 @@ from api.composition import CONNECTIONS, MEASURED_TENANTS, open_services
 from engine.tenant import RegisterTenant
 from ops import administration, logs
 from ops.database import Database, open_database
-from ops.follow import Processes
+from ops.follow import Processes, prepare_signing
+from ops.ledger_key import KeyPlace
 from ops.postgres import EmbeddedPostgres
+from ops.retention import request_log_days
 from ops.trouble import Trouble
 from ops.workers import Workers, counting_together
 from projections.follower import FOLLOWERS
@@ -40,6 +42,7 @@ ENDING = (signal.SIGTERM, signal.SIGINT)
 DRAIN = 6  # seconds for requests that are under way when the end is asked for
 _URL = "ROLLBOOK_WORKER_DATABASE_URL"
 _CONNECTIONS = "ROLLBOOK_WORKER_CONNECTIONS"
+_DATA = "ROLLBOOK_WORKER_DATA"
 _PUBLIC_URL = "ROLLBOOK_PUBLIC_URL"
 _METRICS_TOKEN = "ROLLBOOK_METRICS_TOKEN"  # noqa: S105  its name
 _MEASURED_TENANTS = "ROLLBOOK_METRICS_TENANTS"
@@ -49,14 +52,17 @@ def serve(host: str, port: int, workers: int, data: Path) -> None:
     """Serve until SIGTERM or SIGINT. Raises Trouble if the port or the database cannot be had."""
     logs.configure()
     measured_tenants()
+    request_log_days()
     listening = listen(host, port)
     _end_by_signal_is_no_failure()
     with listening, counting_together(workers), open_database(data, create=True) as database:
         os.environ[_URL] = database.service_url
         os.environ[_CONNECTIONS] = str(max(2, min(CONNECTIONS, MOST_CONNECTIONS // workers)))
         stop_watching = watch(database.embedded)
+        os.environ[_DATA] = str(data.resolve())
+        prepare_signing(database, data)
         say_hello(database, (os.environ.get(_PUBLIC_URL) or own_url(listening)).rstrip("/"), data)
-        following = Processes(database, FOLLOWERS, jobs=1)
+        following = Processes(database, FOLLOWERS, jobs=1, data=data)
         following.start()
         try:
             run(listening, workers)
@@ -121,6 +127,7 @@ def application() -> Starlette:
             int(os.environ[_CONNECTIONS]),
             metrics_token=os.environ.get(_METRICS_TOKEN, "").strip() or None,
             measured_tenants=measured_tenants(),
+            find_key=KeyPlace(Path(os.environ[_DATA])).find,
         )
     )
 

@@ -10,6 +10,7 @@ import asyncpg
 import msgspec
 
 from engine.events import NOTE_TYPES, AnyEvent, Erased, PersonalDataErased
+from engine.leaf import Header
 from engine.streams import Recorded
 
 
@@ -26,11 +27,18 @@ class Batch:
 
     Each stream's events are in order and without a gap. The connection is in a transaction, and its search path leads
     to the projection's own tables: the live ones, or those of a rebuild. Statements name them without a schema.
+    A follower that reads headers gets those, and no events.
     """
 
     connection: asyncpg.Connection
     tenant_id: UUID
-    events: Sequence[Logged]
+    events: Sequence[Logged] = ()
+    headers: Sequence[Header] = ()
+
+    @property
+    def found(self) -> Sequence[Logged] | Sequence[Header]:
+        """Whichever of the two it holds: each is at its place in the log and in its stream."""
+        return self.events or self.headers
 
     def streams(self) -> Iterable[Sequence[Logged]]:
         """The events of each stream together."""
@@ -56,13 +64,33 @@ class LogIsBrokenError(Exception):
     """Events are missing in the log, or stand there twice."""
 
 
+async def read_batch(
+    connection: asyncpg.Connection, tenant_id: UUID, after: int, limit: int, *, reads_headers: bool
+) -> Batch:
+    """What stands behind a seq, at most `limit`, as the follower reads it. Raises LogIsBrokenError."""
+    if reads_headers:
+        return Batch(connection, tenant_id, headers=await read_headers(connection, tenant_id, after, limit))
+    return Batch(connection, tenant_id, await read_log(connection, tenant_id, after, limit))
+
+
 async def read_log(connection: asyncpg.Connection, tenant_id: UUID, after: int, limit: int) -> Sequence[Logged]:
     """The events behind a seq in order, at most `limit`. Raises LogIsBrokenError if they are not gap-free."""
     events = _decoded(await connection.fetchval(_LOG, tenant_id, after, after + limit))
-    for seq, event in enumerate(events, after + 1):
-        if event.seq != seq:
-            raise LogIsBrokenError(f"the event after seq {seq - 1} has seq {event.seq}")
+    _check_seqs((each.seq for each in events), after)
     return events
+
+
+async def read_headers(connection: asyncpg.Connection, tenant_id: UUID, after: int, limit: int) -> Sequence[Header]:
+    """The same events without what is said in them, which may have been erased. Raises LogIsBrokenError."""
+    headers = [Header(*row) for row in await connection.fetch(_HEADERS, tenant_id, after, after + limit)]
+    _check_seqs((each.seq for each in headers), after)
+    return headers
+
+
+def _check_seqs(found: Iterable[int], after: int) -> None:
+    for expected, seq in enumerate(found, after + 1):
+        if seq != expected:
+            raise LogIsBrokenError(f"the event after seq {expected - 1} has seq {seq}")
 
 
 async def read_streams(  # noqa: PLR0913, PLR0917  a range has many ends
@@ -107,6 +135,14 @@ _LOG = f"""
     FROM rollbook.events
     WHERE tenant_id = $1 AND seq > $2 AND seq <= $3
 """  # noqa: S608  constants
+
+# In the order of the fields of a Header.
+_HEADERS = """
+    SELECT tenant_id, seq, stream_id, version, type, recorded_at, source, actor, token_id, request_id, digest
+    FROM rollbook.events
+    WHERE tenant_id = $1 AND seq > $2 AND seq <= $3
+    ORDER BY seq
+"""
 
 _STREAMS = f"""
     SELECT {_JSON.replace("ORDER_OF_EVENTS", "stream_id, version")}

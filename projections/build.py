@@ -5,12 +5,13 @@ killed leaves it as it was, for another one.
 """
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 
 import asyncpg
 
-from projections.batch import Batch, Logged, read_log, read_streams
-from projections.poison import Read, about_poison, is_poison
+from projections.batch import Batch, read_batch, read_streams
+from projections.poison import Last, Read, about_poison, is_poison
 from projections.shadow import SLICE, use
 from projections.target import Target
 
@@ -63,39 +64,39 @@ async def _build_some(connection: asyncpg.Connection, target: Target, report: Re
 
 
 async def _build_slice(connection: asyncpg.Connection, target: Target, found: asyncpg.Record, report: Report) -> None:
-    tenant_id = found["tenant_id"]
     read = _read(target)
-    last: Logged | None = None
+    last: Last = None
     while True:
         try:
-            events = await read(connection, found, last, PAGE)
-            await target.apply(Batch(connection, tenant_id, events))
+            batch = await read(connection, found, last, PAGE)
+            await target.apply(batch)
         except Exception as error:
             if not is_poison(error):
                 raise
             raise _StuckError(found, error) from None
-        report(len(events))
-        if len(events) < PAGE:
+        report(len(batch.found))
+        if len(batch.found) < PAGE:
             return
-        last = events[-1]
+        last = batch.found[-1]
 
 
 def _read(target: Target) -> Read:
-    return _read_by_stream if target.by_stream else _read_by_seq
+    return _read_by_stream if target.by_stream else partial(_read_by_seq, target.reads_headers)
 
 
-async def _read_by_stream(
-    connection: asyncpg.Connection, found: asyncpg.Record, last: Logged | None, limit: int
-) -> Sequence[Logged]:
+async def _read_by_stream(connection: asyncpg.Connection, found: asyncpg.Record, last: Last, limit: int) -> Batch:
     after = (last.stream_id, last.version) if last else (found["after_stream"], _LAST_VERSION)
-    return await read_streams(connection, found["tenant_id"], after, found["last_stream"], found["to_seq"], limit)
+    tenant_id = found["tenant_id"]
+    events = await read_streams(connection, tenant_id, after, found["last_stream"], found["to_seq"], limit)
+    return Batch(connection, tenant_id, events)
 
 
 async def _read_by_seq(
-    connection: asyncpg.Connection, found: asyncpg.Record, last: Logged | None, limit: int
-) -> Sequence[Logged]:
+    reads_headers: bool, connection: asyncpg.Connection, found: asyncpg.Record, last: Last, limit: int
+) -> Batch:
     seq = last.seq if last else 0
-    return await read_log(connection, found["tenant_id"], seq, min(limit, found["to_seq"] - seq))
+    limit = min(limit, found["to_seq"] - seq)
+    return await read_batch(connection, found["tenant_id"], seq, limit, reads_headers=reads_headers)
 
 
 _LAST_VERSION = 2**31 - 1

@@ -1,8 +1,9 @@
 -- Erasure of personal data (GDPR article 17): the one way in which anything of the log can be emptied.
 
 -- The tables with rows about people, and the column that names the person: a line each. Of a table that is not there
--- nothing is deleted; it may be a follower's that is yet to be installed.
-CREATE FUNCTION places_of_people() RETURNS TABLE (place text, person_column text)
+-- nothing is deleted; it may be a follower's that is yet to be installed. What comes back is a row with the id of
+-- somebody who is erased, which is asked for once more.
+CREATE FUNCTION places_of_people() RETURNS TABLE (place text, person_column text, comes_back boolean)
 LANGUAGE sql
 STABLE
 SET search_path = rollbook, pg_temp
@@ -10,12 +11,13 @@ AS $$
     SELECT each.*
     FROM (
         VALUES
-            ('users', 'id'),
-            ('history', 'user_id'),
-            ('local_edits', 'user_id'),
-            ('attribute_history', 'user_id'),
-            ('request_log', 'user_id')
-    ) AS each(place, person_column)
+            ('users', 'id', false),
+            ('history', 'user_id', false),
+            ('local_edits', 'user_id', false),
+            ('attribute_changes', 'user_id', false),
+            ('identities', 'user_id', false),
+            ('request_log', 'user_id', true)
+    ) AS each(place, person_column, comes_back)
     WHERE to_regclass('rollbook.' || each.place) IS NOT NULL
 $$;
 
@@ -34,7 +36,7 @@ BEGIN
 END
 $$;
 
--- How many rows about a person there are; with the rights of whoever asks.
+-- How many rows about a person there are that should not be; with the rights of whoever asks.
 CREATE FUNCTION rows_about(of_tenant uuid, person uuid) RETURNS bigint
 LANGUAGE plpgsql
 STABLE
@@ -45,7 +47,7 @@ DECLARE
     found bigint;
     total bigint := 0;
 BEGIN
-    FOR each IN SELECT * FROM places_of_people() LOOP
+    FOR each IN SELECT * FROM places_of_people() WHERE NOT comes_back LOOP
         EXECUTE format('SELECT count(*) FROM rollbook.%I WHERE tenant_id = $1 AND %I = $2', each.place, each.person_column)
             INTO found USING of_tenant, person;
         total := total + found;

@@ -21,13 +21,15 @@ class Follower(ABC):
 
     `version` goes up whenever the same events make other rows, or the tables change: it is then rebuilt.
     `by_stream` says that a row is made of the events of one stream alone, so that a rebuild may take the streams one
-    after the other, or several at once, instead of the tenant's log in its order.
+    after the other, or several at once, instead of the tenant's log in its order. `reads_headers` says that it needs
+    the events' headers only, in the log's order: nothing is decoded for it, and what was erased is no matter to it.
     """
 
     name: str
     version: int
     tables: tuple[Table, ...]
     by_stream = False
+    reads_headers = False
 
     @property
     def ddl(self) -> str:

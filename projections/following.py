@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import structlog
 
-from projections.batch import Batch, LogIsBrokenError, read_log
+from projections.batch import LogIsBrokenError, read_batch
 from projections.follower import Follower
 from projections.place import LEASE, Lease, LeasedError, LostPlaceError, Place
 from projections.work import Work, WorkQueue
@@ -148,13 +148,14 @@ class Following:
 
     async def _apply(self, connection: asyncpg.Connection, place: Place, lease: Lease, limit: int, work: Work) -> int:
         """The new seq. What the events bring about takes effect together with the place's move, or not at all."""
-        events = await read_log(connection, work.tenant_id, lease.seq, limit)
-        seq = lease.seq + len(events)
+        follower = self._followers[work.follower]
+        batch = await read_batch(connection, work.tenant_id, lease.seq, limit, reads_headers=follower.reads_headers)
+        seq = lease.seq + len(batch.found)
         if seq < min(lease.seq + limit, lease.last_seq):
             raise LogIsBrokenError(f"the event after seq {seq} is missing")
         async with connection.transaction():
             await place.move(lease.seq, seq)
-            await self._followers[work.follower].apply(Batch(connection, work.tenant_id, events))
+            await follower.apply(batch)
         return seq
 
     async def _fail(self, place: Place, lease: Lease, limit: int, work: Work, error: Exception) -> bool:

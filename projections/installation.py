@@ -1,5 +1,6 @@
 """Creates the store in a database: roles, the log, the projections; once, whoever comes first."""
 
+import contextlib
 from pathlib import Path
 
 import asyncpg
@@ -50,6 +51,14 @@ async def create_store(connection: asyncpg.Connection) -> None:
             await _upgrade(connection, version)
         await _install_followers(connection)
         await _check_inline(connection)
+    await _prepare_request_log(connection)
+
+
+async def _prepare_request_log(connection: asyncpg.Connection) -> None:
+    """The days of a store that nobody served for a while. If others are in the way, whoever follows does it."""
+    with contextlib.suppress(asyncpg.LockNotAvailableError):
+        async with connection.transaction():
+            await connection.execute("SET LOCAL ROLE rollbook_owner; SELECT rollbook.prepare_request_log()")
 
 
 async def store_version(connection: asyncpg.Connection) -> int | None:
@@ -111,7 +120,7 @@ async def _install_followers(connection: asyncpg.Connection) -> None:
 
 
 # What version 3 brought beside the log, in the order of its creation.
-_SINCE_3: tuple[str, ...] = ("erasure",)
+_SINCE_3: tuple[str, ...] = ("request_log", "erasure", "checkpoints")
 
 # What version 3 changed in events.sql.
 _TO_3 = """

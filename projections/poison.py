@@ -4,10 +4,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 
+from engine.leaf import Header
 from projections.batch import NO_NOTE, Batch, Logged
 from projections.target import Target
 
-Read = Callable[[asyncpg.Connection, asyncpg.Record, Logged | None, int], Awaitable[Sequence[Logged]]]
+Last = Logged | Header | None
+"""The event behind which a page begins, if it is not the first."""
+
+Read = Callable[[asyncpg.Connection, asyncpg.Record, Last, int], Awaitable[Batch]]
 """Reads of a slice the events behind one, at most so many."""
 
 
@@ -30,13 +34,13 @@ async def about_poison(connection: asyncpg.Connection, target: Target, found: as
 
 async def _find(connection: asyncpg.Connection, target: Target, found: asyncpg.Record, read: Read) -> str | None:
     """Apply the slice again, in pages that are halved where they fail."""
-    last: Logged | None = None
+    last: Last = None
     limit = max(found["events"], 1)
     while True:
         try:
             async with connection.transaction():
-                events = await read(connection, found, last, limit)
-                await target.apply(Batch(connection, found["tenant_id"], events))
+                batch = await read(connection, found, last, limit)
+                await target.apply(batch)
         except Exception as error:
             if not is_poison(error):
                 raise
@@ -44,13 +48,13 @@ async def _find(connection: asyncpg.Connection, target: Target, found: asyncpg.R
                 return await _about(connection, target, found, last, error)
             limit //= 2
         else:
-            if len(events) < limit:
+            if len(batch.found) < limit:
                 return None
-            last = events[-1]
+            last = batch.found[-1]
 
 
 async def _about(
-    connection: asyncpg.Connection, target: Target, found: asyncpg.Record, last: Logged | None, error: Exception
+    connection: asyncpg.Connection, target: Target, found: asyncpg.Record, last: Last, error: Exception
 ) -> str:
     query = _NEXT_BY_STREAM if target.by_stream else _NEXT_BY_SEQ
     event = await connection.fetchrow(query, found["tenant_id"], found["to_seq"], *_place(target, found, last))
@@ -60,7 +64,7 @@ async def _about(
     )
 
 
-def _place(target: Target, found: asyncpg.Record, last: Logged | None) -> Sequence[object]:
+def _place(target: Target, found: asyncpg.Record, last: Last) -> Sequence[object]:
     if not target.by_stream:
         return [last.seq if last else 0]
     return [last.stream_id, last.version] if last else [found["after_stream"], _LAST_VERSION]

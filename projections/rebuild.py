@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 from msgspec import Struct
 
-from projections.batch import Batch, read_log
+from projections.batch import read_batch
 from projections.build import CannotApplyError
 from projections.claim import AlreadyRunningError, Claim, claimed, taken_for_dead
 from projections.comparison import Difference, compare, pass_over_erased, read_differences
@@ -237,13 +237,14 @@ class _Rebuild:
             ) from None
 
     async def _apply_events(self, tenant_id: UUID, place: int, limit: int) -> int:
-        events = await read_log(self._connection, tenant_id, place, limit)
+        batch = await read_batch(self._connection, tenant_id, place, limit, reads_headers=self._target.reads_headers)
+        to_seq = place + len(batch.found)
         async with self._connection.transaction():
-            if not await self._connection.fetch(_NOTE_PLACE, tenant_id, place, place + len(events)):
+            if not await self._connection.fetch(_NOTE_PLACE, tenant_id, place, to_seq):
                 raise taken_for_dead()
-            await self._target.apply(Batch(self._connection, tenant_id, events))
-            await self._connection.execute(_NOTE_TOUCHED, list({event.stream_id for event in events} | {tenant_id}))
-        return place + len(events)
+            await self._target.apply(batch)
+            await self._connection.execute(_NOTE_TOUCHED, list({each.stream_id for each in batch.found} | {tenant_id}))
+        return to_seq
 
     async def compare(self) -> None:
         await self._catch_up()

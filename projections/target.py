@@ -28,6 +28,7 @@ class Target:
     tables: Mapping[str, tuple[Table, ...]]
     ddl: str
     by_stream: bool
+    reads_headers: bool
     is_follower: bool
     apply: Callable[[Batch], Awaitable[None]]
 
@@ -74,6 +75,7 @@ def inline_target(names: Iterable[str] = ()) -> Target:
         tables={each.name: each.tables for each in INLINE},
         ddl="\n".join(Path(__file__).with_name(f"{each.name}.sql").read_text() for each in INLINE),
         by_stream=True,
+        reads_headers=False,
         is_follower=False,
         apply=Fold(INLINE).apply,
     )
@@ -87,6 +89,7 @@ def follower_target(follower: Follower) -> Target:
         tables={follower.name: follower.tables},
         ddl=follower.ddl,
         by_stream=follower.by_stream,
+        reads_headers=follower.reads_headers,
         is_follower=True,
         apply=follower.apply,
     )

@@ -164,4 +164,5 @@ async def company(directory: Directory) -> Directory:
         ProvisionUser(Values({"userName": "ann"})), UUID(int=7), administration.cause(other), Terms()
     )
     await Following(services.pool, FOLLOWERS).catch_up()
+    await services.request_writer.flush()
     return directory

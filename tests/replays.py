@@ -23,7 +23,7 @@ from projections.target import Target, inline_target, targets
 from tests.conftest import Directory
 
 INLINE_TABLES = ("users", "seats", "tenants", "tokens")
-TABLES = (*INLINE_TABLES, "history", "seat_changes", "seat_days")
+TABLES = (*INLINE_TABLES, "history", "seat_changes", "seat_days", "ledger_tiles")
 SHADOWS = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'rollbook\\_rep%'"
 
 Meanwhile = Callable[[], Awaitable[object]]
@@ -31,7 +31,8 @@ Meanwhile = Callable[[], Awaitable[object]]
 
 def target_of(table: str) -> Target:
     """What has to be rebuilt to mend a table."""
-    [target] = targets(["seat_history" if table in {"seat_changes", "seat_days"} else table])
+    followers = {"seat_changes": "seat_history", "seat_days": "seat_history", "ledger_tiles": "ledger"}
+    [target] = targets([followers.get(table, table)])
     return target
 
 

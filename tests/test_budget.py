@@ -14,6 +14,8 @@ import pytest
 from ops.database import Database
 from tests.conftest import Directory
 
+BEHIND = "INSERT INTO rollbook.request_log"
+
 Notice = Callable[[bytes, bytes], bool]
 """Is told each message, by its kind and content; says whether to pass it on."""
 
@@ -21,11 +23,13 @@ Notice = Callable[[bytes, bytes], bool]
 class Proxy:
     """Stands in front of Postgres and reads what is said (chapter 54 of its documentation).
 
-    `statements` are the texts of all that was executed; `round_trips` counts the waits for an answer.
+    `statements` are the texts of all that was executed for requests; `round_trips` counts their waits for an answer.
+    `behind` are those that write the request log, now and then, while no request waits.
     """
 
     def __init__(self) -> None:
         self.statements: list[str] = []
+        self.behind: list[str] = []
         self.round_trips = 0
         self.doomed: str | None = None
         self._socket = ""
@@ -71,26 +75,31 @@ class Conversation:
         self._prepared: dict[bytes, str] = {}
         self._bound = ""
         self._is_doomed = False
+        self._is_behind = False  # what is said now is said by nobody who answers a request
 
     def say(self, kind: bytes, content: bytes) -> bool:
         match kind:
             case b"P":  # Parse
                 name, text = content.split(b"\0")[:2]
                 self._prepared[name] = text.decode()
+                self._is_behind |= BEHIND in self._prepared[name]
             case b"B":  # Bind
                 _portal, name = content.split(b"\0")[:2]
                 self._bound = self._prepared[name]
+                self._is_behind |= BEHIND in self._bound
             case b"E":  # Execute
                 self._execute(self._bound)
             case b"Q":  # Query
                 self._execute(content.rstrip(b"\0").decode())
             case _:
                 pass
-        self._proxy.round_trips += kind in {b"S", b"Q"}  # Sync and Query are what is answered
+        if kind in {b"S", b"Q"}:  # Sync and Query are what is answered
+            self._proxy.round_trips += not self._is_behind
+            self._is_behind = False
         return True
 
     def _execute(self, text: str) -> None:
-        self._proxy.statements.append(" ".join(text.split()))
+        (self._proxy.behind if self._is_behind else self._proxy.statements).append(" ".join(text.split()))
         if self._proxy.doomed and self._proxy.doomed in text:
             self._is_doomed, self._proxy.doomed = True, None
 
@@ -213,3 +222,18 @@ async def test_no_request_opens_a_transaction_of_its_own(directory: Directory, p
 
     words = {each.split()[0].upper() for each in proxy.statements}
     assert words.isdisjoint({"BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT", "SET"})
+
+
+async def test_the_request_log_costs_one_statement_for_a_batch_and_no_request_waits_for_it(
+    directory: Directory, proxy: Proxy
+) -> None:
+    await directory.request("GET", "/scim/v2/ServiceProviderConfig")
+    await directory.services.request_writer.flush()
+    proxy.behind.clear()
+    proxy.round_trips = 0
+    for _ in range(100):
+        await directory.request("GET", "/scim/v2/ServiceProviderConfig")
+    await directory.services.request_writer.flush()
+
+    assert proxy.round_trips <= 1  # for the token, if it was forgotten meanwhile
+    assert 1 <= len(proxy.behind) <= 3  # by the second

@@ -24,6 +24,7 @@ from api.openapi import OPERATIONS
 from api.parameters import parameters
 from api.questions import QUESTIONS
 from engine import events, schema
+from engine.quirks import Quirk
 from engine.settings import Settings
 from engine.tokens import SCOPES
 from ops.cli import app
@@ -31,6 +32,7 @@ from ops.database import OWNER_URL, SERVICE_ROLE, SERVICE_URL, Database
 from projections.connections import connected
 from projections.follower import FOLLOWERS
 from projections.following import Following
+from projections.request_log import RequestLog
 from tests.conftest import Directory
 
 TOP = Path(__file__).parents[1]
@@ -322,6 +324,43 @@ def anonymous(text: str) -> str:
     return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", re.sub(r"127\.0\.0\.1:\d+", "HOST", text))
 
 
+async def test_a_dump_is_restored_as_the_operator_guide_says_into_a_store_with_other_days(
+    company: Directory, database: Database, owner: asyncpg.Connection, tmp_path: Path
+) -> None:
+    dump, restore = (
+        re.search(
+            pattern, "\n".join(block.text for block in blocks(OPERATOR, "sh") if block.heading == "A dump"), re.DOTALL
+        )
+        for pattern in (r"^\$PGBIN/pg_dump [^\n]*", r"\{ echo .*?--quiet\n")
+    )
+    assert dump
+    assert restore
+    name = re.findall(r"@/(\w+)", database.owner_url)[0]
+    environment = {"PGBIN": str(POSTGRES_BIN), "PGHOST": database.owner_url.partition("host=")[2].partition("&")[0]}
+
+    async def type_in(text: str) -> None:
+        text = text.replace("rollbook.dump postgres", f"rollbook.dump {name}").replace(
+            "dbname=postgres", f"dbname={name}"
+        )
+        shell = ["bash", "-euo", "pipefail", "-c", text]
+        await asyncio.to_thread(subprocess.run, shell, cwd=tmp_path, env={**os.environ, **environment}, check=True)
+
+    before = await owner.fetch("SELECT * FROM rollbook.request_log ORDER BY at")
+    await type_in(dump[0])
+    await owner.execute("CREATE TABLE rollbook.request_log_20991231 (LIKE rollbook.request_log INCLUDING ALL)")
+    bounds = "FROM ('2099-12-31 00:00+00') TO ('2100-01-01 00:00+00')"
+    await owner.execute(
+        f"ALTER TABLE rollbook.request_log ATTACH PARTITION rollbook.request_log_20991231 FOR VALUES {bounds}"
+    )
+    await owner.execute("DELETE FROM rollbook.users; DELETE FROM rollbook.request_log")
+    await type_in(restore[0])
+
+    assert await owner.fetch("SELECT * FROM rollbook.request_log ORDER BY at") == before != []
+    assert await owner.fetchval("SELECT count(*) FROM rollbook.users") > 0
+    assert await owner.fetchval("SELECT to_regclass('rollbook.request_log_20991231')") is None
+    assert await RequestLog(company.services.pool).prepare() == 0
+
+
 # The guides of the admin and the auditor.
 
 
@@ -402,7 +441,7 @@ async def test_the_queries_of_the_auditor_guide_answer_their_questions(auditor: 
         ("member", "False"),
     ]
     assert ("nickName", "Lady") in column("All values of all people on a day", "attribute", "value")
-    assert column("Which id belonged to a name", "attribute") == [("userName",)]
+    assert column("Which id belonged to a name", "attribute", "to_seq") == [("userName", "None")]
     assert column("Everything that happened to one person", "version") == [("1",), ("2",), ("3",), ("4",)]
     assert column("Every change of one attribute", "before", "after") == [
         ("Analyst", "Countess"),
@@ -414,11 +453,11 @@ async def test_the_queries_of_the_auditor_guide_answer_their_questions(auditor: 
         ("Deactivated", "None", "member"),
     ]
     assert column("Seats by day", "peak", "at_the_end") == [("2", "1")]
-    assert column("Local edits and what became of them", "attribute", "value", "fate", "replaced_by") == [
-        ("displayName", "Lady Ada", "confirmed", "None"),
-        ("nickName", "Ada", "edited again", "None"),
-        ("title", "Countess", "overwritten", "Engineer"),
-        ("nickName", "Lady", "standing", "None"),
+    assert column("Local edits and what became of them", "attribute", "after", "fate", "replaced_by") == [
+        ("displayName", '"Lady Ada"', "confirmed", "None"),
+        ("nickName", '"Ada"', "edited again", '"Lady"'),
+        ("title", '"Countess"', "overwritten", '"Engineer"'),
+        ("nickName", '"Lady"', "standing", "None"),
     ]
     assert column("Refused writes", "status", "user_name") == [("400", "Carl@contoso.example")]
     assert column("Settings and tokens", "type") == [("TenantRegistered",), ("TokenIssued",)]
@@ -432,8 +471,7 @@ async def test_the_queries_of_the_auditor_guide_answer_their_questions(auditor: 
     ]
     assert [row["active"] for row in found["Seats after each change"][0]] == [1, 2, 2, 1]
     assert column("How far the histories are", "follower", "behind", "error") == [
-        ("history", "0", "None"),
-        ("seat_history", "0", "None"),
+        (name, "0", "None") for name in ("attribute_history", "history", "ledger", "local_edits", "seat_history")
     ]
 
 
@@ -443,7 +481,7 @@ async def test_the_auditor_can_verify_what_the_service_may_do(auditor: asyncpg.C
 
     assert [row["privilege"] for row in rights if row["allowed"]] == ["SELECT"]
     assert not any(role[0].values())
-    assert {row["proname"] for row in functions} == {"append", "erase"}
+    assert {row["proname"] for row in functions} == {"append", "erase", "prepare_request_log"}
     assert {row["role"] for row in everybody} == {"auditor", "rollbook_owner", "rollbook_service"}
     assert [row["rolname"] for row in owners] == ["postgres"]
     assert tuple(found["What the digests show"][0][0]) == (10, 0, 0, 0)
@@ -526,3 +564,7 @@ def test_the_reference_of_the_audit_questions_says_what_each_takes() -> None:
         assert f"`GET {question.address}`, `rollbook audit {question.name}`" in described
         assert described.strip().startswith(f"{question.summary}.")
         assert rows == {each.name: each.description for each in parameters(question.asked)}
+
+
+def test_the_admin_guide_explains_every_quirk() -> None:
+    assert [row[0] for row in table(ADMIN, "What a quirk means")] == [str(each) for each in Quirk]

@@ -300,3 +300,17 @@ async def test_the_service_can_empty_nothing_but_by_an_erasure(company: Director
     finally:
         await connection.close()
     assert (await company.request("GET", "/v1/seats")).status_code == 200
+
+
+async def test_the_requests_about_the_person_go_and_those_about_others_stay(
+    company: Directory, owner: asyncpg.Connection
+) -> None:
+    zaphod, other = await provisioned(company), await company.create("arthur")
+    await company.services.request_writer.flush()
+    of = "SELECT count(*) FROM rollbook.request_log WHERE tenant_id = $1 AND user_id = $2"
+    assert await owner.fetchval(of, company.tenant_id, UUID(zaphod)) == 3
+
+    await erase(company, zaphod)
+
+    assert await owner.fetchval(of, company.tenant_id, UUID(zaphod)) == 0
+    assert await owner.fetchval(of, company.tenant_id, UUID(other)) == 1

@@ -17,16 +17,16 @@ import pytest
 from ops.database import Database
 from projections import following
 from projections.as_of import people_as_of
-from projections.background.history import FOLLOWER as HISTORY
-from projections.background.seat_history import FOLLOWER as SEAT_HISTORY
-from projections.batch import read_log, read_streams
+from projections.batch import read_batch, read_streams
 from projections.connections import connected
+from projections.follower import FOLLOWERS
 from projections.following import Following
-from projections.target import follower_target, inline_target
+from projections.target import Target, targets
 from tests.conftest import Directory
 from tests.replays import differences, fill, follow, replay
 from tests.test_erasure import SECRETS, erase, everything, provisioned
 
+KEEPERS = sum(any(table.stream == "user_id" for table in each.tables) for each in FOLLOWERS)
 ROLLBOOK = Path(sys.prefix) / "bin" / "rollbook"
 
 
@@ -35,24 +35,24 @@ async def secrets_in(owner: asyncpg.Connection) -> list[str]:
     return [secret for secret in SECRETS if secret in text]
 
 
-@pytest.mark.parametrize("follower", [HISTORY, SEAT_HISTORY], ids=lambda each: str(each.name))
+@pytest.mark.parametrize("follower", FOLLOWERS, ids=lambda each: str(each.name))
 async def test_a_follower_that_had_read_the_events_before_leaves_nothing_behind(
     company: Directory, database: Database, owner: asyncpg.Connection, follower: Any
 ) -> None:
     zaphod = await provisioned(company)
     certificates: list[dict[str, Any]] = []
 
-    async def read_and_then_erase(*values: Any) -> Any:
-        events = await read_log(*values)
+    async def read_and_then_erase(*values: Any, **options: Any) -> Any:
+        batch = await read_batch(*values, **options)
         if not certificates:
             certificates.append(await erase(company, zaphod))
-        return events
+        return batch
 
-    with patch.object(following, "read_log", read_and_then_erase):
+    with patch.object(following, "read_batch", read_and_then_erase):
         await Following(company.services.pool, [follower]).catch_up()
     await follow(company.services)
 
-    assert certificates[0]["checks"]["followers_behind"] == 1
+    assert certificates[0]["checks"]["followers_behind"] == KEEPERS
     assert (await erase(company, zaphod))["checks"] == {
         "events_with_content": 0,
         "rows_about_the_person": 0,
@@ -63,18 +63,17 @@ async def test_a_follower_that_had_read_the_events_before_leaves_nothing_behind(
     assert await differences(database) == []
 
 
-@pytest.mark.parametrize("name", ["inline", "history", "seat_history"])
+@pytest.mark.parametrize("target", targets(), ids=lambda each: str(each.name))
 @pytest.mark.parametrize("are_behind", [True, False], ids=["followers are behind", "followers are up to date"])
 @pytest.mark.parametrize("how", ["replaced", "replaced for one tenant", "compared"])
 async def test_a_replay_that_had_read_the_events_before_finds_no_difference_and_leaves_nothing_behind(  # noqa: PLR0913, PLR0917  fixtures and cases
-    company: Directory, database: Database, owner: asyncpg.Connection, name: str, are_behind: bool, how: str
+    company: Directory, database: Database, owner: asyncpg.Connection, target: Target, are_behind: bool, how: str
 ) -> None:
     zaphod = await provisioned(company)
     await follow(company.services)
     await company.patch(zaphod, {"op": "replace", "path": "title", "value": "Zaphod the Third"})
     if not are_behind:
         await follow(company.services)
-    target = inline_target() if name == "inline" else follower_target({"history": HISTORY}.get(name, SEAT_HISTORY))
 
     async def erase_and_write_on() -> None:
         await erase(company, zaphod)
@@ -91,14 +90,13 @@ async def test_a_replay_that_had_read_the_events_before_finds_no_difference_and_
     assert await differences(database) == []
 
 
-@pytest.mark.parametrize("name", ["inline", "history"])
+@pytest.mark.parametrize("target", [each for each in targets() if each.by_stream], ids=lambda each: str(each.name))
 async def test_a_replay_that_has_read_half_of_a_long_stream_leaves_nothing_of_it_behind(
-    company: Directory, database: Database, owner: asyncpg.Connection, name: str, monkeypatch: pytest.MonkeyPatch
+    company: Directory, database: Database, owner: asyncpg.Connection, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zaphod = await provisioned(company)
     await follow(company.services)
     monkeypatch.setattr("projections.build.PAGE", 2)
-    target = inline_target() if name == "inline" else follower_target(HISTORY)
     erased = False
 
     async def read_and_then_erase(*values: Any) -> Any:

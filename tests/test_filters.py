@@ -25,6 +25,7 @@ from engine.filters import (
     parse,
     unknown_names,
 )
+from engine.quirks import Quirk
 from engine.refusals import InvalidFilter, InvalidPath
 from engine.schema import CORE, ENTERPRISE, ROLLBOOK
 
@@ -493,3 +494,26 @@ def test_no_filter_takes_long_to_understand(text: str) -> None:
         with suppress(InvalidFilter):
             parse(text)
     assert process_time() - begun < 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "quirks"),
+    [
+        ('userName eq "ann" and active eq true and title pr', []),
+        ("externalId eq jyoung", [Quirk.UNQUOTED]),
+        ("userName eq 5", [Quirk.UNQUOTED]),
+        ("userName eq true", [Quirk.UNQUOTED]),
+        ("active eq True", [Quirk.UNQUOTED]),
+        ('active eq "True"', [Quirk.QUOTED_BOOLEAN]),
+        ('roles[primary eq "true"]', [Quirk.QUOTED_BOOLEAN]),
+        ('emails[type eq "work"].value eq "x"', [Quirk.BEHIND_BRACKETS]),
+        ('meta.created gt "2026-11-23"', [Quirk.NO_ZONE]),
+        ('manager eq "1"', [f"{ENTERPRISE}:manager: named without its schema's URN"]),
+        (f'{CORE}.role eq "x"', ["role: a dot for the colon behind the schema's URN"]),
+    ],
+)
+def test_what_is_no_scim_in_a_filter_is_named(text: str, quirks: list[str]) -> None:
+    found: list[str] = []
+    parse(text, found)
+
+    assert found == quirks

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -44,16 +45,17 @@ def command_line(process: psutil.Process) -> str:
 @asynccontextmanager
 async def follow(database: Database, jobs: int) -> AsyncIterator[int]:
     """A `rollbook follow` as a process of its own: its pid."""
-    environment = {**os.environ, "ROLLBOOK_DATABASE_URL": database.owner_url}
-    process = await asyncio.create_subprocess_exec(
-        ROLLBOOK, "follow", "--jobs", str(jobs), env=environment, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield process.pid
-    finally:
-        process.terminate()
-        async with asyncio.timeout(10):
-            assert await process.wait() == 0
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "ROLLBOOK_DATABASE_URL": database.owner_url, "ROLLBOOK_DATA": folder}
+        process = await asyncio.create_subprocess_exec(
+            ROLLBOOK, "follow", "--jobs", str(jobs), env=environment, stderr=subprocess.DEVNULL
+        )
+        try:
+            yield process.pid
+        finally:
+            process.terminate()
+            async with asyncio.timeout(10):
+                assert await process.wait() == 0
 
 
 async def write(services: Services, tenant_id: UUID, is_over: asyncio.Event) -> None:

@@ -83,10 +83,10 @@ async def test_a_token_expires_at_the_second(services: Services) -> None:
     now = [expires_at - timedelta(seconds=1)]
     guarded = Gate(services.tenants, clock=lambda: now[0])
 
-    assert (await guarded.authenticate([f"Bearer {token}"])).tenant_id == tenant_id
+    assert guarded.valid(await guarded.look_up([f"Bearer {token}"])).tenant_id == tenant_id
     now[0] = expires_at
     with pytest.raises(NotAuthenticated, match="expired"):
-        await guarded.authenticate([f"Bearer {token}"])
+        guarded.valid(await guarded.look_up([f"Bearer {token}"]))
 
 
 async def test_a_token_of_another_scope_is_forbidden_and_the_answer_says_how_to_get_one(

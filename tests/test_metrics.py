@@ -405,7 +405,7 @@ async def test_followers_and_replays_are_shown_as_the_database_knows_them(
     status = {each.name: each for each in await directory.services.followers.status()}
 
     assert found.labels("rollbook_follower_lag_events", "follower") == set(status)
-    for follower, parked in (("history", 1), ("seat_history", 0)):
+    for follower, parked in (("history", 1), ("ledger", 0), ("seat_history", 0)):
         assert found.of("rollbook_follower_lag_events", follower=follower) == status[follower].events_behind > 0
         assert found.of("rollbook_follower_lag_seconds", follower=follower) > 0
         assert found.of("rollbook_follower_tenants_behind", follower=follower) == 1

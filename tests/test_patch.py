@@ -10,7 +10,8 @@ from hypothesis import given as for_all
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
-from engine.patch import MOST_OPERATIONS, apply, read
+from engine.patch import MOST_OPERATIONS, apply, made, read
+from engine.quirks import Quirk
 from engine.refusals import InvalidPath, InvalidSyntax, InvalidValue, NoTarget, NotMutable, Refusal
 from engine.schema import CORE, ENTERPRISE, LEAVES, ROLLBOOK
 
@@ -487,27 +488,70 @@ def test_what_is_read_only_cannot_be_changed(op: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("operation", "quirks"),
     [
-        (add("shoeSize", 44), ["shoeSize: unknown attribute"]),
-        (remove("shoeSize"), ["shoeSize: unknown attribute"]),
-        (add('members[value eq "1"].display', "x"), ["an unknown attribute with an odd name"]),
-        (add('emails[type eq "work"].kind', "x"), ["an unknown attribute with an odd name"]),
-        (add("name.nick", "x"), ["name.nick: unknown attribute"]),
-        (add("name", {"nick": "x"}), ["name.nick: unknown attribute"]),
-        (add("emails", [{"kind": "x", "value": "a"}]), ["emails[0]: unknown sub-attribute"]),
-        ({"op": "add", "value": {"shoeSize": 44}}, ["shoeSize: unknown attribute"]),
-        ({"op": "add", "value": {"display name": 44}}, ["an unknown attribute with an odd name"]),
-        ({"op": "add", "value": {"": 1, "5": 2}}, ["an unknown attribute with an odd name"] * 2),
-        ({"op": "add", "value": {CORE: {"shoe size": 44}}}, ["an unknown attribute with an odd name"]),
-        ({"op": "add", "value": {"urn:other:2.0:User": {"a": 1}}}, ["urn:other:2.0:User: unknown attribute"]),
+        (add("shoeSize", 44), [Quirk.UNKNOWN]),
+        (remove("shoeSize"), [Quirk.UNKNOWN]),
+        (add('members[value eq "1"].display', "x"), [Quirk.UNKNOWN]),
+        (add('emails[type eq "work"].kind', "x"), ["emails: an unknown sub-attribute"]),
+        (add("name.nick", "x"), ["name: an unknown sub-attribute"]),
+        (add("name", {"nick": "x"}), ["name: an unknown sub-attribute"]),
+        (add("emails", [{"kind": "x", "value": "a"}]), ["emails: an unknown sub-attribute"]),
+        ({"op": "add", "value": {"shoeSize": 44}}, [Quirk.UNKNOWN]),
+        ({"op": "add", "value": {"display name": 44}}, [Quirk.UNKNOWN]),
+        ({"op": "add", "value": {"": 1, "5": 2}}, [Quirk.UNKNOWN] * 2),
+        ({"op": "add", "value": {CORE: {"shoe size": 44}}}, [Quirk.CORE_OBJECT, f"{CORE}: an unknown attribute"]),
+        ({"op": "add", "value": {"urn:other:2.0:User": {"a": 1}}}, [Quirk.UNKNOWN_EXTENSION]),
+        ({"op": "add", "value": {"name.givenName": "A"}}, [Quirk.PATH_AS_NAME]),
+        ({"op": "add", "value": {"id": "1", "schemas": []}}, ["id: read-only, left as it is"]),
+        ({"op": "add", "path": "", "value": {}}, [Quirk.EMPTY_PATH]),
+        ({"op": "Add", "path": "title", "value": "x"}, [Quirk.CAPITALS]),
+        ({"op": "add", "path": "title", "value": "x", "name": "y"}, [Quirk.STRAY_MEMBER]),
+        ({"op": "add", "path": CORE, "value": {"title": "x"}}, [Quirk.SCHEMA_AS_PATH]),
+        (add(f"{CORE}.role", "x"), ["role: a dot for the colon behind the schema's URN"]),
+        (add("title", ""), ["title: an empty string for no value"]),
+        (add("manager", "1"), [f"{MANAGER}: named without its schema's URN", f"{MANAGER}: a string for an object"]),
+        (remove(f'{MANAGER}[value eq "1"]'), [f"{MANAGER}: a value path for a single value"]),
+        (remove("emails", value=[{"value": "a"}]), ["emails: removed by its value instead of a filter"]),
+        (add("emails[type eq work].value", "x"), [Quirk.UNQUOTED]),
+        (add('roles[primary eq "True"].value', "x"), [Quirk.QUOTED_BOOLEAN]),
+        (add('emails[type eq "work"]', [{"value": "x"}]), ["emails: a list of one for a single value"]),
         (replace("active", "False"), ["active: a string for a boolean"]),
         (replace("displayName", [{"$ref": None, "value": "x"}]), ["displayName: a list of one for a single value"]),
-        (add("emails", "a@x"), ["emails: one value for a list", "emails[0]: a string for an object"]),
+        (add("emails", "a@x"), ["emails: one value for a list", "emails: a string for an object"]),
         (replace('addresses[type eq "work"]', {"locality": "Bonn"}), []),
         (replace('emails[type eq "work"].value', "a@x"), []),
     ],
 )
 def test_tolerances_are_named_and_nothing_that_is_scim(operation: Any, quirks: list[str]) -> None:
     assert quirks_of(operation) == quirks
+
+
+def test_an_empty_list_of_operations_and_stray_members_are_named() -> None:
+    quirks: list[str] = []
+    read({"Operations": [], "schemas": [], "id": "1"}, quirks)
+
+    assert quirks == [Quirk.NO_OPERATIONS, Quirk.STRAY_MEMBER]
+
+
+@pytest.mark.parametrize(
+    ("operations", "quirks"),
+    [
+        ([add('emails[type eq "other"].value', "x")], ["emails: made, for the value path matched nothing"]),
+        (
+            [replace('phoneNumbers[type eq "work"].value', "x")],
+            ["phoneNumbers: made, for the value path matched nothing"],
+        ),
+        ([add("phoneNumbers.value", "x")], ["phoneNumbers: made, for the value path matched nothing"]),
+        ([add('emails[type eq "work"].value', "x")], []),
+        ([add("emails", [{"value": "x"}]), remove('emails[type eq "other"]'), add("title", "x")], []),
+        ([add("ims", [{"type": "a"}]), add('ims[type eq "a"].value', "x")], []),
+        (
+            [remove("emails"), add('emails[type eq "work"].value', "x")],
+            ["emails: made, for the value path matched nothing"],
+        ),
+    ],
+)
+def test_elements_that_a_value_path_made_are_named(operations: list[Any], quirks: list[str]) -> None:
+    assert list(made(read({"Operations": operations}, []), ANN)) == quirks
 
 
 # What is refused, with its place.

@@ -63,6 +63,10 @@ class Explainer:
         self._query, self._values = query, values
         return await self._connection.fetchrow(query, *values)
 
+    async def fetchval(self, query: str, *values: object) -> object:
+        self._query, self._values = query, values
+        return await self._connection.fetchval(query, *values)
+
     async def plan(self, mode: str) -> Plan:
         literals = ", ".join([await self._literal(value) for value in self._values])
         await self._connection.execute(f"SET plan_cache_mode = {mode}; PREPARE explained AS {self._query}")
@@ -73,6 +77,8 @@ class Explainer:
         return Plan.of(json.loads(explained)[0]["Plan"])
 
     async def _literal(self, value: object) -> str:
+        if isinstance(value, list):
+            value = f"{{{','.join(str(each) for each in value)}}}"
         text = value.isoformat() if isinstance(value, datetime) else None if value is None else str(value)
         return str(await self._connection.fetchval("SELECT quote_nullable($1::text)", text))
 

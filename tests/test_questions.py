@@ -14,6 +14,8 @@ from tests.test_openapi import assert_valid, document
 
 AnyQuestion = Question[Any, Any]
 
+REQUIRED = {"attribute-changes": "?attribute=title&", "identities": "?value=ANN&"}
+
 
 def name_of(question: AnyQuestion) -> str:
     return question.name
@@ -21,7 +23,7 @@ def name_of(question: AnyQuestion) -> str:
 
 async def address_of(company: Directory, question: AnyQuestion) -> str:
     people = (await company.request("GET", "/v1/users")).json()["users"]
-    return question.address.replace("{id}", people[0]["id"])
+    return question.address.replace("{id}", people[0]["id"]) + REQUIRED.get(question.name, "?")
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=name_of)
@@ -38,13 +40,13 @@ async def test_a_question_answers_as_it_is_described(company: Directory, questio
 @pytest.mark.parametrize("question", QUESTIONS, ids=name_of)
 async def test_page_by_page_there_are_the_rows_of_one_page(company: Directory, question: AnyQuestion) -> None:
     address = await address_of(company, question)
-    as_of_seq = (await company.request("GET", f"{address}?limit=1")).json()["as_of_seq"]
-    address += {"asof": f"?as_of_seq={as_of_seq}", "period": f"?to_seq={as_of_seq}"}.get(_kind(question), "?")
+    as_of_seq = (await company.request("GET", f"{address}limit=1")).json()["as_of_seq"]
+    address += {"asof": f"as_of_seq={as_of_seq}&", "period": f"to_seq={as_of_seq}&"}.get(_kind(question), "")
     if question.name == "events":
-        address += f"before={as_of_seq + 1}"
+        address += f"before={as_of_seq + 1}&"
     whole = (await company.request("GET", address)).json()
 
-    page = (await company.request("GET", f"{address}&limit=1")).json()
+    page = (await company.request("GET", f"{address}limit=1")).json()
     rows = list(page[question.rows_name])
     while page["next"]:
         page = (await company.request("GET", page["next"])).json()
@@ -61,8 +63,8 @@ def _kind(question: AnyQuestion) -> str:
 @pytest.mark.parametrize("question", QUESTIONS, ids=name_of)
 async def test_every_format_holds_the_rows_of_the_page(company: Directory, question: AnyQuestion) -> None:
     address = await address_of(company, question)
-    as_of_seq = (await company.request("GET", f"{address}?limit=1")).json()["as_of_seq"]
-    address += {"asof": f"?as_of_seq={as_of_seq}&", "period": f"?to_seq={as_of_seq}&"}.get(_kind(question), "?")
+    as_of_seq = (await company.request("GET", f"{address}limit=1")).json()["as_of_seq"]
+    address += {"asof": f"as_of_seq={as_of_seq}&", "period": f"to_seq={as_of_seq}&"}.get(_kind(question), "")
     files = {each: await company.request("GET", f"{address}format={each}") for each in ("ndjson", "csv", "json")}
 
     lines = [json.loads(line) for line in files["ndjson"].text.splitlines()]

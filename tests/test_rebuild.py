@@ -66,6 +66,7 @@ ROWS = {
     "history": "valid_to_seq IS NULL AND role = 'owner'",
     "seat_changes": "seq = (SELECT min(seq) FROM rollbook.seat_changes WHERE active = 3)",
     "seat_days": "peak = 3",
+    "ledger_tiles": "tenant_id = (SELECT tenant_id FROM rollbook.tenants WHERE name = 'contoso')",
 }
 CORRUPTIONS = {
     "users": {"attributes": """attributes || '{"title": "Boss"}'""", "version": "9"},
@@ -75,6 +76,7 @@ CORRUPTIONS = {
     "history": {"valid_from": "valid_from + interval '1 us'"},
     "seat_changes": {"by_role": """'{"member": 4.0}'""", "active": "5"},
     "seat_days": {"peak": "7"},
+    "ledger_tiles": {"hashes": "set_byte(hashes, 0, 255 - get_byte(hashes, 0))"},
 }
 GHOSTS: dict[str, dict[str, Any]] = {
     "users": {"id": str(UUID(int=1)), "user_name": "ghost", "microsoft_id": None},
@@ -84,6 +86,7 @@ GHOSTS: dict[str, dict[str, Any]] = {
     "history": {"user_id": str(UUID(int=1))},
     "seat_changes": {"seq": 999},
     "seat_days": {"day": "2020-02-29"},
+    "ledger_tiles": {"place": 999},
 }
 
 

@@ -12,12 +12,14 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from engine import resource
+from engine.quirks import Quirk
 from engine.refusals import InvalidSyntax, InvalidValue, Refusal
 from engine.resource import nested
 from engine.schema import CORE, ENTERPRISE, LEAVES, ROLLBOOK
 from engine.values import MOST_ELEMENTS
 
 MANAGER = f"{ENTERPRISE}:manager"
+TWICE = "active: given twice, under two names"
 
 
 def read(body: object) -> dict[str, Any]:
@@ -189,10 +191,11 @@ def test_booleans_come_as_strings_too(value: Any, expected: bool) -> None:
         ([{"VALUE": "a@x"}], None),
         ({"value": "a@x"}, "emails: one value for a list"),
         ("a@x", "emails: one value for a list"),
-        (["a@x"], "emails[0]: a string for an object"),
-        ([{"value": ["a@x"]}], "emails[0].value: a list of one for a single value"),
-        ([{"value": "a@x", "shade": "red"}], "emails[0]: unknown sub-attribute"),
-        ([{"shade": "red"}, {"value": "a@x"}], "emails[0]: unknown sub-attribute"),
+        (["a@x"], "emails: a string for an object"),
+        ([{"value": ["a@x"]}], "emails.value: a list of one for a single value"),
+        ([{"value": "a@x", "shade": "red"}], "emails: an unknown sub-attribute"),
+        ([{"shade": "red"}, {"value": "a@x"}], "emails: an unknown sub-attribute"),
+        ([{}, {"value": "a@x"}], "emails: an empty element of a list"),
     ],
 )
 def test_a_list_is_read_in_every_shape(emails: Any, quirk: str | None) -> None:
@@ -217,22 +220,30 @@ def test_the_directorys_own_roles_are_kept_as_sent() -> None:
 @pytest.mark.parametrize(
     ("body", "quirks"),
     [
-        ({"shoeSize": 44}, ["shoeSize: unknown attribute"]),
-        ({"urn:other:2.0:User": {"a": 1}}, ["urn:other:2.0:User: unknown attribute"]),
+        ({"shoeSize": 44}, [Quirk.UNKNOWN]),
+        ({"urn:other:2.0:User": {"a": 1}}, [Quirk.UNKNOWN_EXTENSION]),
         (
             {"urn:ietf:params:scim:schemas:extension:enterprise:2.0User": {"department": "A"}},
-            ["urn:ietf:params:scim:schemas:extension:enterprise:2.0User: unknown attribute"],
+            [Quirk.UNKNOWN_EXTENSION],
         ),
-        ({CORE: {"shoeSize": 44}}, [f"{CORE}:shoeSize: unknown attribute"]),
-        ({"name": {"nick": "A"}}, ["name: unknown sub-attribute"]),
-        ({"ann@example.com": 1}, ["an unknown attribute with an odd name"]),
-        ({"": 1}, ["an unknown attribute with an odd name"]),
-        ({"x" * 1_000: 1}, ["an unknown attribute with an odd name"]),
-        ({"emails.value": "a@x"}, ["emails: a sub-attribute of a list, without saying of which element"]),
-        ({"password": "secret"}, ["password: unknown attribute"]),
-        ({"meta.created": "2026"}, ["meta: read-only, left as it is"]),
-        ({CORE: {"id": "1"}}, ["id: read-only, left as it is"]),
-        ({"id": "1", "ID": 2, "meta": {"version": 1}, "schemas": ["urn:other"]}, []),
+        ({CORE: {"shoeSize": 44}}, [Quirk.CORE_OBJECT, f"{CORE}: an unknown attribute"]),
+        ({ENTERPRISE: {"ann": 44}}, [f"{ENTERPRISE}: an unknown attribute"]),
+        ({"name": {"nick": "A"}}, ["name: an unknown sub-attribute"]),
+        ({"name.nick": "A"}, ["name: an unknown sub-attribute"]),
+        ({"ann@example.com": 1}, [Quirk.UNKNOWN]),
+        ({"": 1}, [Quirk.UNKNOWN]),
+        ({"x" * 1_000: 1}, [Quirk.UNKNOWN]),
+        (
+            {"emails.value": "a@x"},
+            [Quirk.PATH_AS_NAME, "emails: a sub-attribute of a list, without saying of which element"],
+        ),
+        ({"password": "secret"}, [Quirk.UNKNOWN]),
+        ({"meta.created": "2026"}, [Quirk.PATH_AS_NAME, "meta: read-only, left as it is"]),
+        ({CORE: {"id": "1"}}, [Quirk.CORE_OBJECT, "id: read-only, left as it is"]),
+        ({"id": "1", "ID": 2, "meta": {"version": 1}, "schemas": ["urn:other"]}, [Quirk.UNKNOWN_SCHEMA]),
+        ({"schemas": [CORE, ENTERPRISE]}, []),
+        ({"schemas": [CORE], ENTERPRISE: {}}, [Quirk.UNDECLARED_SCHEMA]),
+        ({"schemas": None}, []),
     ],
 )
 def test_what_nobody_may_write_or_nobody_knows_is_passed_over_and_named(
@@ -391,3 +402,20 @@ def test_no_body_of_a_megabyte_takes_long_to_read(body: Any) -> None:
     with suppress(Refusal):
         resource.read(body, [])
     assert process_time() - begun < 1
+
+
+@pytest.mark.parametrize(
+    ("body", "quirks"),
+    [
+        ({"title": ""}, ["title: an empty string for no value"]),
+        ({"emails": ""}, ["emails: an empty string for no value"]),
+        ({"active": True, CORE: {"active": "True"}}, [Quirk.CORE_OBJECT, "active: a string for a boolean", TWICE]),
+        ({f"{CORE}:role": "admin"}, [Quirk.PATH_AS_NAME]),
+        ({"name.givenName": "Ann"}, [Quirk.PATH_AS_NAME]),
+        ({f"{CORE}.role": "admin"}, [Quirk.PATH_AS_NAME, "role: a dot for the colon behind the schema's URN"]),
+        ({"manager": {"value": "1"}}, [f"{MANAGER}: named without its schema's URN"]),
+        ({"active": True, "title": None, "emails": [], "schemas": [CORE], "NickName": "A"}, []),
+    ],
+)
+def test_what_is_no_scim_and_understood_is_named(body: dict[str, Any], quirks: list[str]) -> None:
+    assert quirks_of(body) == quirks

@@ -1,6 +1,7 @@
 """The service as a process: first start, health, a clean end, and what survives a `kill -9`."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -175,6 +176,17 @@ def test_two_workers_answer_and_end_together(services: Services) -> None:
     assert until(lambda: status(f"{service.url}/readyz") == 200)
     assert service.end() == 0
     assert status(f"{service.url}/healthz") == 0
+
+
+def test_the_end_writes_the_last_requests_of_every_worker(services: Services) -> None:
+    service = services.start("--workers", "2")
+    answers = [status(f"{service.url}/scim/v2/Users", service.token) for _ in range(40)]  # each by whoever is free
+    assert service.end() == 0
+
+    listed = command("audit", "requests", "--tenant", "default", data=services.data)
+
+    assert answers == [200] * 40
+    assert [json.loads(line)["status"] for line in listed.stdout.splitlines()] == answers, listed.stderr
 
 
 def test_workers_do_not_outlive_a_parent_that_was_killed(services: Services) -> None:

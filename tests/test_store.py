@@ -465,8 +465,15 @@ async def test_the_service_has_the_right_to_read_every_table_and_no_other_right_
 
     assert {row["table_name"]: row["rights"] for row in rights} == {
         **dict.fromkeys((*TABLES, "projections", "replays"), "SELECT"),
-        **dict.fromkeys(("places", "seat_changes", "seat_days", "token_uses"), "INSERT SELECT UPDATE"),
-        "history": "DELETE INSERT SELECT UPDATE",
+        **dict.fromkeys(
+            ("checkpoint_deliveries", "ledger_tiles", "places", "seat_changes", "seat_days", "token_uses"),
+            "INSERT SELECT UPDATE",
+        ),
+        **dict.fromkeys(("attribute_changes", "history", "identities", "local_edits"), "DELETE INSERT SELECT UPDATE"),
+        "request_log": "INSERT SELECT",
+        "prunes": "SELECT",
+        "ledger_keys": "SELECT",
+        "checkpoints": "DELETE INSERT SELECT UPDATE",
     }
 
 
@@ -483,7 +490,7 @@ async def test_the_tables_and_the_append_belong_to_a_role_that_nobody_can_log_in
     definers = await owner.fetch(
         "SELECT proname FROM pg_proc WHERE pronamespace = 'rollbook'::regnamespace AND prosecdef"
     )
-    assert {row["proname"] for row in definers} == {"append", "erase"}
+    assert {row["proname"] for row in definers} == {"append", "erase", "prepare_request_log"}
 
 
 async def test_tables_of_the_caller_cannot_be_slipped_under_the_append(

@@ -9,8 +9,9 @@ import pytest
 
 from ops.database import Database, prepare
 from ops.trouble import Trouble
+from projections.background.history import FOLLOWER as HISTORY
 from projections.batch import Batch
-from projections.follower import FOLLOWERS, Follower
+from projections.follower import Follower
 from projections.following import Following
 from projections.rebuild import OtherVersionError
 from projections.table import Table
@@ -23,6 +24,10 @@ from tests.replays import SHADOWS, differences, fill, follow, live, replay, writ
 VERSION_1 = """
     DROP TABLE rollbook.projections, rollbook.places, rollbook.replays;
     DROP TABLE rollbook.history, rollbook.seat_changes, rollbook.seat_days;
+    DROP TABLE rollbook.local_edits, rollbook.attribute_changes, rollbook.identities;
+    DROP TABLE rollbook.request_log, rollbook.prunes;
+    DROP TABLE rollbook.ledger_tiles, rollbook.checkpoints, rollbook.ledger_keys, rollbook.checkpoint_deliveries;
+    DROP FUNCTION rollbook.prepare_request_log;
     DROP INDEX rollbook.events_by_actor, rollbook.events_by_token,
         rollbook.events_refused_for_user, rollbook.events_refused_for_name;
     DROP FUNCTION rollbook.erase, rollbook.names_of, rollbook.mentions, rollbook.notes_about, rollbook.seats_moved,
@@ -96,7 +101,7 @@ async def test_a_program_does_not_take_a_newer_ones_tables_back(
 
     with pytest.raises(Trouble, match="newer Rollbook"):
         await prepare(database)
-    for target in (inline_target(), follower_target(FOLLOWERS[0])):
+    for target in (inline_target(), follower_target(HISTORY)):
         with pytest.raises(OtherVersionError, match="newer Rollbook"):
             await replay(database, target=target)
 
@@ -201,7 +206,7 @@ async def test_a_follower_that_has_hardly_begun_is_built_up_to_the_end_of_the_lo
     database: Database, owner: asyncpg.Connection
 ) -> None:
     tenant_id = await fill(owner, 1_000, 100)
-    history = follower_target(FOLLOWERS[0])
+    history = follower_target(HISTORY)
 
     assert (await replay(database, tenant_id, target=history)).events == 0  # a tenant alone stays where it is
 
