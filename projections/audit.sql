@@ -46,46 +46,6 @@ CROSS JOIN LATERAL (
 WHERE type IN ('UserProvisioned', 'AttributesChanged', 'RoleAssigned', 'Deactivated', 'Reactivated', 'UserDeleted')
     AND data IS NOT NULL;
 
--- What people edited locally, and what became of it.
-CREATE VIEW audit.local_edits WITH (security_invoker = true) AS
-SELECT
-    edits.tenant_id, edits.stream_id AS user_id, edits.version, edits.seq, edits.recorded_at, edits.actor,
-    edits.token_id, edits.request_id, edits.attribute, edits.value,
-    CASE
-        WHEN fate.data -> 'overwrote' ->> edits.attribute = edits.version::text THEN 'overwritten'
-        WHEN fate.data -> 'confirmed' ->> edits.attribute = edits.version::text THEN 'confirmed'
-        WHEN edits.version < max(edits.version) OVER same THEN 'edited again'
-        ELSE 'standing'
-    END AS fate,
-    fate.seq AS ended_seq, fate.recorded_at AS ended_at, fate.request_id AS ended_by,
-    CASE
-        WHEN fate.type = 'RoleAssigned' THEN fate.data ->> 'to'
-        WHEN fate.type IN ('Deactivated', 'Reactivated') THEN (fate.type = 'Reactivated')::text
-        ELSE fate.data -> 'changes' -> edits.attribute ->> 'to'
-    END AS replaced_by
-FROM (
-    SELECT
-        tenant_id, stream_id, version, seq, recorded_at, actor, token_id, request_id,
-        edit.key AS attribute, edit.value ->> 'to' AS value
-    FROM rollbook.events
-    CROSS JOIN LATERAL json_each(data -> 'changes') AS edit
-    WHERE source = 'local' AND type = 'AttributesChanged'
-    UNION ALL
-    SELECT
-        tenant_id, stream_id, version, seq, recorded_at, actor, token_id, request_id,
-        CASE type WHEN 'RoleAssigned' THEN 'role' ELSE 'active' END,
-        coalesce(data ->> 'to', (type = 'Reactivated')::text)
-    FROM rollbook.events
-    WHERE source = 'local' AND type IN ('RoleAssigned', 'Deactivated', 'Reactivated') AND data IS NOT NULL
-) AS edits
-LEFT JOIN rollbook.events AS fate
-    ON fate.tenant_id = edits.tenant_id
-    AND fate.stream_id = edits.stream_id
-    AND fate.version > edits.version
-    AND fate.source = 'directory'
-    AND edits.version::text IN (fate.data -> 'overwrote' ->> edits.attribute, fate.data -> 'confirmed' ->> edits.attribute)
-WINDOW same AS (PARTITION BY edits.tenant_id, edits.stream_id, edits.attribute);
-
 -- Writes that were refused although their token was valid.
 CREATE VIEW audit.refusals WITH (security_invoker = true) AS
 SELECT
@@ -139,6 +99,23 @@ SELECT
     attributes ->> 'userName' AS user_name, active, role, attributes, origins, is_deleted, created_at, deleted_at
 FROM rollbook.history
 WHERE tenant_id = ANY ((SELECT rollbook.audited_tenants())::uuid[]);
+
+-- Who went by which name, when.
+CREATE VIEW audit.identities WITH (security_barrier = true) AS
+SELECT tenant_id, user_id, attribute, value, from_seq, to_seq, valid_from, valid_to
+FROM rollbook.identities
+WHERE tenant_id = ANY ((SELECT rollbook.audited_tenants())::uuid[]);
+
+-- What people edited locally, and what became of it.
+CREATE VIEW audit.local_edits WITH (security_barrier = true) AS
+SELECT
+    edit.tenant_id, edit.seq, edit.recorded_at, edit.user_id, edit.version, edit.attribute, edit.before, edit.after,
+    began.actor, began.token_id, began.request_id,
+    edit.fate, edit.ended_seq, edit.ended_at, ended.request_id AS ended_by, edit.replaced_by
+FROM rollbook.local_edits AS edit
+JOIN rollbook.events AS began ON began.tenant_id = edit.tenant_id AND began.seq = edit.seq
+LEFT JOIN rollbook.events AS ended ON ended.tenant_id = edit.tenant_id AND ended.seq = edit.ended_seq
+WHERE edit.tenant_id = ANY ((SELECT rollbook.audited_tenants())::uuid[]);
 
 -- The seats after each event that changed them.
 CREATE VIEW audit.seats WITH (security_barrier = true) AS

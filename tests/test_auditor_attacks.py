@@ -319,7 +319,7 @@ async def test_what_an_auditor_sees_depends_on_who_logged_in_and_on_nothing_that
 async def test_row_level_security_cannot_be_switched_off(attacker: Attacker) -> None:
     await attacker.connection.execute("SET row_security = off")
 
-    for name in ("events", "heads", "refusals", "local_edits"):
+    for name in ("events", "heads", "refusals", "attribute_changes"):
         await attacker.is_denied(f"SELECT * FROM audit.{name}")  # noqa: S608  constants
     tenants = await attacker.connection.fetch("SELECT DISTINCT tenant_id FROM audit.people")
     assert [row["tenant_id"] for row in tenants] == [attacker.tenant_id]
