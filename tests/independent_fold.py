@@ -425,9 +425,9 @@ class Past:
         curve = [(moment(each["recorded_at"]), each["seq"], each["active"]) for each in self.curve()]
         begin = max([-1, *(e.seq for e in self.events if "from" in given and e.at < moment(given["from"]))])
         begin = max(begin, int(given.get("after_seq", 0)))
-        part = self.part(given)
-        end = max((each.seq for each in part), default=begin)
-        if not curve:
+        bounds = {name: text for name, text in given.items() if name in {"to", "to_seq"}}
+        end = max((each.seq for each in self.part(bounds)), default=0)
+        if not curve or end < max(begin, 1):
             return []
         first = curve[0][0].date()
         if "from" in given:
@@ -454,7 +454,7 @@ class Past:
             known = found.setdefault(key, {"first_day": key.isoformat(), "peak": peak, "active": taken})
             known.update(peak=max(known["peak"], peak), active=taken)
             day += timedelta(days=1)
-        return list(found.values()) if part or "from" in given else []
+        return list(found.values())
 
     # Tokens, and many acts.
 

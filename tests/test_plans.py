@@ -328,6 +328,6 @@ _STATES = """
     INSERT INTO rollbook.history
     SELECT
         tenant_id, id, 1, NULL, created_at, NULL, version, active, role, attributes, origins, prefixes, is_deleted,
-        created_at, deleted_at
+        created_at, deleted_at, 1
     FROM rollbook.users
 """

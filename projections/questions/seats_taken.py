@@ -108,7 +108,7 @@ async def _peaks(asking: Asking[PeaksAsked]) -> Page[SeatPeak]:
 def _periods(asking: Asking[PeaksAsked], edges: asyncpg.Record) -> list[date]:
     """The first days of the periods on the page, and of one more if there is one."""
     asked, today = asking.asked, datetime.now(UTC).date()
-    if edges["first"] is None or edges["end"] is None:
+    if edges["first"] is None or edges["end"] is None or asking.settled.after_seq > asking.settled.to_seq:
         return []
     starts = [edges["first"], *([asked.from_.date()] if asked.from_ else []), *filter(None, [edges["asked"]])]
     start = _start_of(max(starts), asked.by)
