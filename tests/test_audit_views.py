@@ -17,7 +17,7 @@ from projections.rebuild import TablesInUseError, TablesNeededError
 from projections.target import Target, inline_target, targets
 from tests.auditing import auditor, enrich, name_of, twin_of, views
 from tests.conftest import Directory
-from tests.replays import replay
+from tests.replays import follow, replay
 
 FOR_EVERYBODY = {"ledger_keys"}
 
@@ -155,6 +155,27 @@ async def test_changes_of_attributes_begin_with_nothing_and_lead_to_what_is_now(
         assert values[user_id, "role"] == person["role"]
         assert values[user_id, "active"] == str(person["active"]).lower()
         assert values.get((user_id, "title")) == person["title"]
+
+
+async def test_what_was_erased_is_null_in_views_of_events_and_gone_from_all_others(
+    seen: Seen, company: Directory
+) -> None:
+    zoe = await company.create("zoe.the.erased", title="Zookeeper")
+    await company.request("PATCH", f"/v1/users/{zoe}", json={"title": "Zoologist"})
+    await company.request("PATCH", f"/v1/users/{zoe}", json={"role": "Zero"})
+    await follow(company.services)
+    names = await seen.connection.fetch("SELECT FROM audit.identities WHERE value = 'zoe.the.erased'")
+    edits = await seen.connection.fetch("SELECT FROM audit.local_edits WHERE user_id = $1", UUID(zoe))
+    refused = await seen.connection.fetchval("SELECT seq FROM audit.refusals WHERE user_id = $1", UUID(zoe))
+    assert (len(names), len(edits)) == (1, 1)
+
+    assert (await company.request("POST", f"/v1/users/{zoe}/erase", json={})).status_code == 200
+
+    rows = await seen.rows()
+    assert not [name for name, found in rows.items() if any("zoe.the" in row or "Zoo" in row for row in found)]
+    assert {name for name, found in rows.items() if any(zoe in row for row in found)} == {"events", "erasures"}
+    [left] = await seen.connection.fetch("SELECT * FROM audit.refusals WHERE seq = $1", refused)
+    assert left["status"] is left["subject"] is left["user_id"] is None
 
 
 # Through replay.

@@ -3,6 +3,7 @@
 Where a guard could be there for nothing, the test takes it away at the end, and sees the hole.
 """
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from uuid import UUID
@@ -413,6 +414,53 @@ async def test_statistics_hold_nothing_that_an_auditor_can_read(attacker: Attack
     assert await attacker.connection.fetch(hidden.format("pg_stats")) == []
     await owner.execute("GRANT SELECT ON rollbook.users TO rollbook_auditor")
     assert await attacker.connection.fetch(hidden.format("pg_stats"))
+
+
+NAMES = {
+    "people": "user_name",
+    "history": "user_name",
+    "identities": "value",
+    "tenants": "name",
+    "tokens": "name",
+}
+
+
+async def test_estimates_of_the_planner_do_not_spell_out_names_of_others(
+    attacker: Attacker, owner: asyncpg.Connection
+) -> None:
+    """Statistics are about all tenants, and operators of text are leakproof: so they would be used."""
+    await owner.execute(
+        "INSERT INTO rollbook.identities (tenant_id, user_id, attribute, value, from_seq, valid_from) "
+        "SELECT $1, gen_random_uuid(), 'userName', 'name-' || n, 1, now() FROM generate_series(1, 1000) AS n",
+        attacker.twin,
+    )
+    await owner.execute(
+        "INSERT INTO rollbook.tenants SELECT gen_random_uuid(), 'name-' || n, '{}', NULL, now() "
+        "FROM generate_series(1, 1000) AS n"
+    )
+    await owner.execute(
+        "INSERT INTO rollbook.tokens SELECT $1, gen_random_uuid(), 'name-' || n, '{}', n::text, now(), now(), NULL "
+        "FROM generate_series(1, 1000) AS n",
+        attacker.twin,
+    )
+    await owner.execute("ANALYZE")
+
+    async def estimates(view: str, column: str) -> set[int]:
+        found = set()
+        for end in ("a", "name-3", "name-7", "z"):
+            query = f"EXPLAIN (FORMAT JSON) SELECT * FROM audit.{view} WHERE {column} < '{end}'"  # noqa: S608  constants
+            found.add(json.loads(await attacker.connection.fetchval(query))[0]["Plan"]["Plan Rows"])
+        return found
+
+    for view, column in NAMES.items():
+        assert len(await estimates(view, column)) == 1, view
+    await owner.execute("""
+        CREATE OR REPLACE VIEW audit.tenants WITH (security_barrier = true) AS
+        SELECT tenant_id, name, settings, seat_limit, created_at
+        FROM rollbook.tenants
+        WHERE tenant_id = ANY ((SELECT rollbook.audited_tenants())::uuid[])
+    """)
+    assert len(await estimates("tenants", "name")) > 1
 
 
 async def test_what_others_ask_at_the_moment_is_hidden(attacker: Attacker, database: Database) -> None:
