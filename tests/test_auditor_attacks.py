@@ -72,7 +72,7 @@ WRITES = (
     "UPDATE audit.people SET role = 'owner'",
     "DELETE FROM audit.people",
     "DELETE FROM audit.events",
-    "UPDATE audit.events SET data = NULL, salt = NULL",
+    "UPDATE audit.events SET data = NULL",
     "INSERT INTO audit.auditors (tenant_id, role, granted_by) VALUES ('{twin}', '{name}', 'me')",
     "INSERT INTO rollbook.auditors (tenant_id, role, granted_by) VALUES ('{twin}', '{name}', 'me')",
     "DELETE FROM rollbook.events",
