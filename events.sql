@@ -97,7 +97,7 @@ $$;
 --
 -- SECURITY DEFINER: it is the only way in which the service can write to the log, which makes the numbering, the time
 -- and the digest the database's own, whatever the service does.
-CREATE FUNCTION append(
+CREATE OR REPLACE FUNCTION append(
     of_tenant uuid,
     streams uuid[],
     versions int[],
@@ -127,6 +127,34 @@ BEGIN
                 USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'tenant_is_registered';
         END IF;
         INSERT INTO heads VALUES (of_tenant, 0, '-infinity') RETURNING * INTO head;
+    END IF;
+    -- Whoever reads that a person was erased can rely on it: what the person's stream held is gone by then.
+    IF 'PersonalDataErased' = ANY (types) AND (
+        SELECT count(*) = 0 OR count(data) > 0
+        FROM events
+        WHERE tenant_id = of_tenant AND stream_id = ANY (streams)
+    ) THEN
+        RAISE EXCEPTION 'nothing was erased'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'what_is_erased_is_empty';
+    END IF;
+    -- A directory that goes on to send what it knows of the person must not bring it back by being refused.
+    IF 'RequestRefused' = ANY (types) THEN
+        PERFORM
+        FROM unnest(types, datas) AS given(type, data)
+        CROSS JOIN LATERAL (
+            SELECT events.type
+            FROM events
+            WHERE tenant_id = of_tenant AND stream_id = (given.data::json ->> 'user_id')::uuid
+            ORDER BY version DESC
+            LIMIT 1
+        ) AS last
+        WHERE given.type = 'RequestRefused'
+            AND last.type = 'PersonalDataErased'
+            AND (given.data::json ->> 'detail' <> '' OR given.data::json ->> 'subject' IS NOT NULL);
+        IF FOUND THEN
+            RAISE EXCEPTION 'the person was erased'
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'of_the_erased_nothing_is_told';
+        END IF;
     END IF;
     first_seq := head.seq + 1;
     at := greatest(clock_timestamp(), head.recorded_at);

@@ -63,7 +63,7 @@ async def open_services(  # noqa: PLR0913  what an operator can choose
             users=users,
             tenants=tenants,
             seats=Seats(pool),
-            erasures=Erasures(pool),
+            erasures=Erasures(pool, metrics),
             log=EventLog(pool),
             histories=Histories(pool),
             followers=followers,

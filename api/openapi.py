@@ -26,7 +26,7 @@ from api.v1_types import (
     Problem,
 )
 from engine.schema import LEAVES
-from projections.erasure import Certificate
+from projections.certificate import Certificate
 from projections.question import Question
 from projections.seats import SeatCounts
 

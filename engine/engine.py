@@ -13,7 +13,7 @@ from engine.events import AnyEvent, AuditAccessed, EvidenceExported, RequestRefu
 from engine.group_commit import Appends
 from engine.observer import NOBODY, Observer
 from engine.refusals import Busy
-from engine.store import Cause, LostRaceError, NewEvent
+from engine.store import Cause, ErasedError, LostRaceError, NewEvent
 from engine.streams import Recorded, Source
 from engine.tenant import Tenant, TenantCommand
 from engine.user import ProvisionUser, Terms, User, UserCommand
@@ -114,8 +114,15 @@ class Engine:
         )
 
     async def note(self, event: RequestRefused | AuditAccessed | EvidenceExported, cause: Cause) -> None:
-        """Append to the tenant's stream what changes nothing of the tenant; the order among notes does not matter."""
-        await self._store.append([NewEvent(cause.tenant_id, None, event, cause)], {})
+        """Append to the tenant's stream what changes nothing of the tenant; the order among notes does not matter.
+
+        Of a refusal that named an erased person, only that it was is noted.
+        """
+        try:
+            await self._store.append([NewEvent(cause.tenant_id, None, event, cause)], {})
+        except ErasedError:
+            bare = msgspec.structs.replace(event, detail="", subject={})
+            await self._store.append([NewEvent(cause.tenant_id, None, bare, cause)], {})
 
     async def _attempt(
         self,

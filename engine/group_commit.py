@@ -12,7 +12,7 @@ from uuid import UUID
 
 from engine.observer import NOBODY, Observer
 from engine.refusals import Refusal
-from engine.store import Appended, LostRaceError, NewEvent
+from engine.store import Appended, ErasedError, LostRaceError, NewEvent
 
 LARGEST = 64  # appends in one call
 
@@ -68,7 +68,7 @@ class GroupCommit:
         batch = [event for waiting in group for event in waiting.batch]
         try:
             appended = await self._store.append(batch, rows)
-        except (Refusal, LostRaceError):
+        except (Refusal, LostRaceError, ErasedError):
             return False  # whose it is shows when each is appended alone
         except Exception as error:  # noqa: BLE001  it is everybody's
             for waiting in group:

@@ -51,6 +51,10 @@ class LostRaceError(Exception):
     """Another writer came first; the command has to be decided afresh."""
 
 
+class ErasedError(Exception):
+    """A note tells something of a person whose data were erased; it has to be noted without."""
+
+
 _APPEND = """
     SELECT first_seq, at
     FROM rollbook.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
@@ -67,7 +71,8 @@ class EventStore:
         """Append events of any number of streams of one tenant, with the rows of the inline projections.
 
         All or nothing, in one statement. Raises LostRaceError if a stream is at another version than expected,
-        NotUnique, SeatLimitReached, Conflict or NotFound if a rule over many rows is broken.
+        ErasedError if it would bring back something of an erased person, NotUnique, SeatLimitReached, Conflict or
+        NotFound if a rule over many rows is broken.
         """
         try:
             found = await self._pool.fetchrow(
@@ -93,6 +98,7 @@ def _refusal(error: Any) -> Exception:
     """Each rule over many rows is kept by a constraint of its name; this says it to the client."""
     refusals: dict[str, Exception] = {
         "version_is_expected": LostRaceError(),
+        "of_the_erased_nothing_is_told": ErasedError(),
         "user_name_is_free": NotUnique(
             "Another user of this tenant has this userName, in whatever case; inactive users count too. Match that "
             "user instead of creating it, or free the name first."

@@ -31,7 +31,7 @@ from ops.serve import DATA
 from ops.tables import show_table
 from ops.trouble import Trouble
 from projections import target as rebuilt
-from projections.erasure import Basis
+from projections.certificate import Basis
 from projections.follower import FOLLOWERS
 from projections.followers import FollowerStatus
 

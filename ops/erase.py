@@ -12,7 +12,7 @@ from api.composition import open_services
 from ops import administration
 from ops.database import open_database
 from ops.trouble import Trouble
-from projections.erasure import Basis, Certificate
+from projections.certificate import Basis, Certificate
 
 
 def erase(tenant: str, user_id: UUID, basis: Basis | None, data: Path, *, is_certain: bool) -> None:
@@ -33,8 +33,10 @@ def erase(tenant: str, user_id: UUID, basis: Basis | None, data: Path, *, is_cer
 def _ask(user_id: UUID) -> None:
     if not sys.stdin.isatty():
         raise Trouble("An erasure cannot be undone. Say that you mean it with --yes.")
-    typer.confirm(
-        f"Erase everything that is known of {user_id}, in every event and table? This cannot be undone.",
-        abort=True,
-        err=True,
+    # On standard error, all of it: what the command prints is the certificate, and may go to a file.
+    sys.stderr.write(
+        f"Erase everything that is known of {user_id}, in every event and table? It cannot be undone. [y/N] "
     )
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise typer.Abort

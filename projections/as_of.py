@@ -50,11 +50,14 @@ async def people_as_of(connection: asyncpg.Connection, tenant_id: UUID, seq: int
     after = (_FIRST, 0)
     while events := await read_streams(connection, tenant_id, after, _LAST, seq, PAGE):
         for stream in _streams(events):
-            if stream[0].stream_id == tenant_id or is_erased(stream):
+            if stream[0].stream_id == tenant_id:
                 continue
             if person and person.id != stream[0].stream_id:
                 yield person
                 person = None
+            if is_erased(stream):
+                person = None  # whose first events may have been read before the erasure
+                continue
             person = user.evolve_all(person, cast(Sequence[Recorded[UserEvent]], stream))
         after = (events[-1].stream_id, events[-1].version)
     if person:

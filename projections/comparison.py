@@ -68,6 +68,12 @@ async def compare(connection: asyncpg.Connection, tables: Sequence[Table], tenan
         await connection.execute(query, *([] if tenant_id is None else [tenant_id]))
 
 
+async def pass_over_erased(connection: asyncpg.Connection, follower: str) -> None:
+    """Take back what differs of people whose erasure the follower has yet to come to. Their live rows were deleted at
+    once, or written once more by a follower that had read the events before; it deletes them when it comes there."""
+    await connection.execute(_DELETE_ERASED, follower)
+
+
 async def read_differences(connection: asyncpg.Connection) -> tuple[list[Difference], int]:
     """The first differences, and how many more there are."""
     rows = await connection.fetch(_DIFFERENCES, MOST_DIFFERENCES, MOST_CHARACTERS)
@@ -84,6 +90,19 @@ _COMPARE = """
     FULL JOIN (SELECT * FROM {table} WHERE {only}) AS rebuilt USING ({key})
     WHERE (live *= rebuilt) IS NOT TRUE
     ORDER BY {key}
+"""
+
+_DELETE_ERASED = """
+    DELETE FROM _differences
+    WHERE EXISTS (
+        SELECT
+        FROM rollbook.events
+        LEFT JOIN rollbook.places ON places.tenant_id = events.tenant_id AND places.follower = $1
+        WHERE events.tenant_id = _differences.tenant_id
+            AND events.stream_id = _differences.stream_id
+            AND events.type = 'PersonalDataErased'
+            AND events.seq > coalesce(places.seq, 0)
+    )
 """
 
 _DIFFERENCES = """

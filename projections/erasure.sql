@@ -1,6 +1,63 @@
 -- Erasure of personal data (GDPR article 17): the one way in which anything of the log can be emptied.
 
--- The texts by which a person is known, ever, in lower case: what names the person wherever it stands.
+-- The tables with rows about people, and the column that names the person: a line each. Of a table that is not there
+-- nothing is deleted; it may be a follower's that is yet to be installed. What comes back is a row with the id of
+-- somebody who is erased, which is asked for once more.
+CREATE FUNCTION places_of_people() RETURNS TABLE (place text, person_column text, comes_back boolean)
+LANGUAGE sql
+STABLE
+SET search_path = rollbook, pg_temp
+AS $$
+    SELECT each.*
+    FROM (
+        VALUES
+            ('users', 'id', false),
+            ('history', 'user_id', false),
+            ('local_edits', 'user_id', false),
+            ('attribute_changes', 'user_id', false),
+            ('identities', 'user_id', false),
+            ('request_log', 'user_id', true)
+    ) AS each(place, person_column, comes_back)
+    WHERE to_regclass('rollbook.' || each.place) IS NOT NULL
+$$;
+
+-- Deletes the rows about a person, wherever there are any.
+CREATE FUNCTION forget(of_tenant uuid, person uuid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = rollbook, pg_temp
+AS $$
+DECLARE
+    each record;
+BEGIN
+    FOR each IN SELECT * FROM places_of_people() LOOP
+        EXECUTE format('DELETE FROM rollbook.%I WHERE tenant_id = $1 AND %I = $2', each.place, each.person_column)
+            USING of_tenant, person;
+    END LOOP;
+END
+$$;
+
+-- How many rows about a person there are that should not be; with the rights of whoever asks.
+CREATE FUNCTION rows_about(of_tenant uuid, person uuid) RETURNS bigint
+LANGUAGE plpgsql
+STABLE
+SET search_path = rollbook, pg_temp
+AS $$
+DECLARE
+    each record;
+    found bigint;
+    total bigint := 0;
+BEGIN
+    FOR each IN SELECT * FROM places_of_people() WHERE NOT comes_back LOOP
+        EXECUTE format('SELECT count(*) FROM rollbook.%I WHERE tenant_id = $1 AND %I = $2', each.place, each.person_column)
+            INTO found USING of_tenant, person;
+        total := total + found;
+    END LOOP;
+    RETURN total;
+END
+$$;
+
+-- The texts by which a person was ever known, in lower case: what names the person wherever it stands. The columns of
+-- users have the form in which names collide (STRASSE is straße), which lower() does not know.
 CREATE FUNCTION names_of(of_tenant uuid, person uuid) RETURNS text[]
 LANGUAGE sql
 STABLE
@@ -27,60 +84,75 @@ AS $$
         FROM given
         CROSS JOIN LATERAL json_array_elements(CASE json_typeof(value) WHEN 'array' THEN value ELSE '[]' END) AS element
         WHERE key IN ('emails', 'phoneNumbers', 'ims')
+        UNION
+        SELECT unnest(ARRAY[user_name, microsoft_id]) FROM users WHERE tenant_id = of_tenant AND id = person
     )
-    SELECT coalesce(array_agg(DISTINCT lower(name)), '{}')
+    SELECT coalesce(array_agg(DISTINCT lower(trim(name))), '{}')
     FROM known
-    WHERE name <> ''
+    WHERE trim(name) <> ''
 $$;
 
--- Whether a text holds one of the names, as words of its own: Man is not in Manual. Numbers, and what has fewer than
--- three characters, must be the whole text.
-CREATE FUNCTION mentions(content text, names text[]) RETURNS boolean
-LANGUAGE sql
+-- Whether a text holds one of the names, as words of its own: Man is not in Manual, and neither is ann in
+-- ann@contoso.example or in ann-marie, unless `loosely`. Numbers, and what has fewer than three characters, must be the
+-- whole text.
+CREATE FUNCTION mentions(content text, names text[], loosely boolean) RETURNS boolean
+LANGUAGE plpgsql
 IMMUTABLE
+STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT EXISTS (
-        SELECT
-        FROM unnest(names) AS name
-        WHERE CASE
-            WHEN length(name) < 3 OR name ~ '^[0-9]+$' THEN lower(content) = name
-            ELSE strpos(lower(content), name) > 0
-                AND lower(content) ~ (
-                    '(^|[^[:alnum:]])' || regexp_replace(name, '([^[:alnum:][:space:]])', '\\\1', 'g')
-                    || '([^[:alnum:]]|$)'
-                )
-        END
-    )
+DECLARE
+    folded text := lower(content);
+    name text;
+    words text;
+BEGIN
+    FOREACH name IN ARRAY names LOOP
+        IF folded = name THEN
+            RETURN true;
+        END IF;
+        CONTINUE WHEN length(name) < 3 OR name ~ '^[0-9]+$' OR strpos(folded, name) = 0;
+        words := regexp_replace(name, '([^[:alnum:][:space:]])', '\\\1', 'g');
+        IF NOT loosely THEN
+            words := '(?<![[:alnum:]][.@+_-])' || words || '(?![.@+_-][[:alnum:]])';
+        END IF;
+        IF folded ~ ('(?<![[:alnum:]])' || words || '(?![[:alnum:]])') THEN
+            RETURN true;
+        END IF;
+    END LOOP;
+    RETURN false;
+END
 $$;
 
 -- The events of the tenant's own stream that name a person, behind a seq: what was refused, asked or exported, and tokens
--- that were named after the person.
-CREATE FUNCTION notes_about(of_tenant uuid, person uuid, names text[], after_seq bigint)
-RETURNS TABLE (seq bigint, type text, token_id uuid)
+-- that were named after the person. Only what others wrote is looked at, not our own words beside it.
+CREATE FUNCTION notes_about(of_tenant uuid, person uuid, names text[], after_seq bigint) RETURNS TABLE (seq bigint)
 LANGUAGE sql
 STABLE
 SET search_path = rollbook, pg_temp
 AS $$
-    SELECT events.seq, events.type, (data ->> 'token_id')::uuid
+    SELECT events.seq
     FROM events
     WHERE tenant_id = of_tenant
-        AND stream_id = of_tenant
         AND events.type IN ('RequestRefused', 'AuditAccessed', 'EvidenceExported', 'TokenIssued', 'TokenRevoked')
         AND events.seq > after_seq
+        -- Not =, for the index of streams would lead through all notes to the few behind a seq.
+        AND stream_id IS NOT DISTINCT FROM of_tenant
         AND data IS NOT NULL
         AND (
             (events.type = 'RequestRefused' AND data ->> 'user_id' = person::text)
+            OR mentions(data ->> 'path', names, false)
+            OR mentions(data ->> 'detail', names, false)
+            OR mentions(data ->> 'name', names, true)
             OR EXISTS (
                 SELECT
-                FROM (
-                    SELECT value FROM json_each_text(data) WHERE key NOT IN ('subject', 'parameters', 'digest')
-                    UNION ALL
-                    SELECT value FROM json_each_text(data -> 'subject')
-                    UNION ALL
-                    SELECT value FROM json_each_text(data -> 'parameters')
-                ) AS content
-                WHERE mentions(content.value, names)
+                FROM json_each_text(data -> 'subject') AS member
+                WHERE mentions(member.value, names, false)
+            )
+            -- A number that was asked with is a seq or a limit, unless it is an actor's.
+            OR EXISTS (
+                SELECT
+                FROM json_each_text(data -> 'parameters') AS member
+                WHERE mentions(member.value, names, false) AND (member.key = 'actor' OR member.value !~ '^[0-9]+$')
             )
         )
 $$;
@@ -103,13 +175,15 @@ AS $$
 $$;
 
 -- Erases the personal data of one person: empties the events of the person, and those of the tenant that name the
--- person; takes the person out of every projection; and records that it was done. All or nothing, and only once.
+-- person; takes the person out of every projection; and records that it was done. All or nothing, and only once: whether
+-- it was done by this call.
 --
--- The search for names is done before the head is locked, and again only for what came since. What is erased is found
--- here and nowhere else, so that whoever may call this can erase a person, and nothing else.
+-- What is erased is found here and nowhere else, so that whoever may call this can erase a person, and nothing else. The
+-- search for names is done before the head is locked, and again only for what came since. Should the person have got
+-- another name meanwhile, all is to be done again: older notes were not searched for that one.
 CREATE FUNCTION erase(
     of_tenant uuid, person uuid, by_source text, by_actor text, by_token uuid, by_request uuid, by_basis text
-) RETURNS void
+) RETURNS boolean
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = rollbook, pg_temp
@@ -119,29 +193,35 @@ DECLARE
     names text[];
     looked_up_to bigint;
     mentioned bigint[];
-    last_version int;
+    last events;
     known users;
     held jsonb;
     erasure json;
 BEGIN
+    IF by_basis NOT IN ('a', 'b', 'c', 'd', 'e', 'f') THEN
+        RAISE EXCEPTION 'article 17(1) has the letters a to f'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'basis_is_of_article_17';
+    END IF;
     IF person = of_tenant THEN
-        RETURN;
+        RETURN false;  -- its own stream is nobody's
     END IF;
     names := names_of(of_tenant, person);
     SELECT heads.seq INTO looked_up_to FROM heads WHERE tenant_id = of_tenant;
     SELECT array_agg(seq) INTO mentioned FROM notes_about(of_tenant, person, names, 0);
 
     PERFORM FROM heads WHERE tenant_id = of_tenant FOR NO KEY UPDATE;
-    SELECT * INTO known FROM users WHERE tenant_id = of_tenant AND id = person;
-    SELECT max(version) INTO last_version FROM events WHERE tenant_id = of_tenant AND stream_id = person;
-    IF known.id IS NULL OR last_version IS NULL THEN
-        RETURN;  -- nobody, or erased already
+    SELECT * INTO last FROM events WHERE tenant_id = of_tenant AND stream_id = person ORDER BY version DESC LIMIT 1;
+    IF last.seq IS NULL OR last.type = 'PersonalDataErased' THEN
+        RETURN false;  -- nobody, or erased already
     END IF;
-    names := names_of(of_tenant, person);  -- a name may have come since
-    SELECT array_agg(DISTINCT seq ORDER BY seq) INTO mentioned
+    IF names_of(of_tenant, person) <> names THEN
+        RAISE EXCEPTION 'the person has another name by now'
+            USING ERRCODE = 'unique_violation', CONSTRAINT = 'version_is_expected';
+    END IF;
+    SELECT array_agg(seq ORDER BY seq) INTO mentioned
     FROM (
         SELECT unnest(mentioned) AS seq
-        UNION ALL
+        UNION
         SELECT seq FROM notes_about(of_tenant, person, names, looked_up_to)
     ) AS both_looks;
 
@@ -154,9 +234,10 @@ BEGIN
             USING ERRCODE = 'check_violation', CONSTRAINT = 'no_valid_token_names_the_person';
     END IF;
 
+    SELECT * INTO known FROM users WHERE tenant_id = of_tenant AND id = person;
     SELECT json_build_object(
         'type', 'PersonalDataErased',
-        'events', last_version,
+        'events', last.version,
         'notes', coalesce(array_to_json(mentioned), '[]'),
         'seats', coalesce(
             json_object_agg(moved.version, moved.seats ORDER BY moved.version) FILTER (WHERE moved.seats IS NOT NULL),
@@ -170,7 +251,7 @@ BEGIN
         FROM events
         WHERE tenant_id = of_tenant AND stream_id = person
         UNION ALL
-        SELECT last_version + 1, json_build_object(known.role, -1) WHERE known.active
+        SELECT last.version + 1, json_build_object(known.role, -1) WHERE known.active
     ) AS moved;
     held := jsonb_build_array(jsonb_build_object(
         'role', known.role,
@@ -179,12 +260,6 @@ BEGIN
         'deleted', -known.is_deleted::int,
         'taken', 0
     ));
-    PERFORM append(
-        of_tenant, ARRAY[person], ARRAY[last_version + 1], ARRAY['PersonalDataErased'], ARRAY[by_source], ARRAY[by_actor],
-        ARRAY[by_token], ARRAY[by_request], ARRAY[erasure::text],
-        ARRAY[sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))],
-        jsonb_build_object('seats', held)
-    );
 
     DELETE FROM tokens
     USING events
@@ -193,21 +268,20 @@ BEGIN
         AND events.seq = ANY (mentioned)
         AND events.type = 'TokenIssued'
         AND events.data ->> 'token_id' = tokens.id::text;
-    UPDATE events SET data = NULL, salt = NULL
-    WHERE tenant_id = of_tenant AND stream_id = person AND version <= last_version;
+    UPDATE events SET data = NULL, salt = NULL WHERE tenant_id = of_tenant AND stream_id = person;
     UPDATE events SET data = NULL, salt = NULL
     WHERE tenant_id = of_tenant AND stream_id = of_tenant AND seq = ANY (mentioned);
-
-    -- The rows of the person wherever there are any; followers that had read the events before delete theirs again when
-    -- they come to this event.
-    DELETE FROM users WHERE tenant_id = of_tenant AND id = person;
-    DELETE FROM history WHERE tenant_id = of_tenant AND user_id = person;
-    DELETE FROM local_edits WHERE tenant_id = of_tenant AND user_id = person;
-    DELETE FROM attribute_changes WHERE tenant_id = of_tenant AND user_id = person;
-    DELETE FROM identities WHERE tenant_id = of_tenant AND user_id = person;
-    DELETE FROM request_log WHERE tenant_id = of_tenant AND user_id = person;
+    PERFORM append(
+        of_tenant, ARRAY[person], ARRAY[last.version + 1], ARRAY['PersonalDataErased'], ARRAY[by_source], ARRAY[by_actor],
+        ARRAY[by_token], ARRAY[by_request], ARRAY[erasure::text],
+        ARRAY[sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))],
+        CASE WHEN known.id IS NULL THEN '{}' ELSE jsonb_build_object('seats', held) END
+    );
+    -- Followers that had read the events before delete these rows again when they come to this event.
+    PERFORM forget(of_tenant, person);
+    RETURN true;
 END
 $$;
 
-REVOKE ALL ON FUNCTION erase, names_of, mentions, notes_about, seats_moved FROM PUBLIC;
+REVOKE ALL ON FUNCTION erase, forget, names_of, mentions, notes_about, seats_moved FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION erase TO rollbook_service;

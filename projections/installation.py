@@ -11,6 +11,7 @@ from projections.inline import INLINE
 VERSION = 3
 
 _TOP = Path(__file__).resolve().parents[1]
+_LOG = _TOP / "events.sql"
 
 # Creators of one store wait for each other here; any number that nothing else uses will do.
 _LOCK = 7_655_312_021
@@ -86,7 +87,7 @@ async def _check_inline(connection: asyncpg.Connection) -> None:
 
 
 async def _create(connection: asyncpg.Connection) -> None:
-    await connection.execute((_TOP / "events.sql").read_text())
+    await connection.execute(_LOG.read_text())
     for name in (*(projection.name for projection in INLINE), "token_uses", "followers", *_SINCE_3):
         await connection.execute(ddl(name))
     await connection.execute("INSERT INTO store (version) VALUES ($1)", VERSION)
@@ -97,10 +98,17 @@ async def _upgrade(connection: asyncpg.Connection, version: int) -> None:
     if version < 2:  # which brought followers
         await connection.execute(ddl("followers"))
         await connection.executemany(_INSTALLED, [(each.name, 1, False) for each in INLINE])
+    await connection.execute(_append_ddl())
     await connection.execute(_TO_3)
     for name in _SINCE_3:
         await connection.execute(ddl(name))
     await connection.execute("UPDATE store SET version = $1", VERSION)
+
+
+def _append_ddl() -> str:
+    """The append alone, which replaces that of an older store."""
+    log = _LOG.read_text()
+    return log[log.index("CREATE OR REPLACE FUNCTION append(") :]
 
 
 async def _install_followers(connection: asyncpg.Connection) -> None:

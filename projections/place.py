@@ -1,18 +1,18 @@
 """One follower's place in one tenant's log: taken for a while, moved together with what was written, or parked."""
 
-import re
+import traceback
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 from msgspec import Struct
 
+from projections.batch import LogIsBrokenError
 from projections.follower import Follower
 
 LEASE = 5.0  # seconds; a process that was killed keeps its work from others for so long
 LONGEST_BACKOFF = 30  # seconds between two tries of a parked event
 LONGEST_ERROR = 500  # characters
-
-_QUOTED = re.compile(r"""'.*'|".*"|\(.*\)=\(.*\)""")
 
 
 class Lease(Struct, frozen=True):
@@ -74,14 +74,14 @@ class Place:
 
 
 def text_of(error: Exception) -> str:
-    """On one line of printable characters, so that it can be stored, and shown on any terminal.
-
-    Without what stands in quotation marks or behind the first line: both may be somebody's data, which would stay here
-    when they are erased.
-    """
-    first_line = (str(error).splitlines() or [""])[0]
-    text = " ".join(f"{type(error).__name__}: {_QUOTED.sub('…', first_line)}".split())[:LONGEST_ERROR]
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    """What it was and where it was raised. Not the message, unless it is of our own words: it may hold values, which
+    would stay here when the person is erased whose they are."""
+    if isinstance(error, LogIsBrokenError):
+        return f"{type(error).__name__}: {error}"
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if "site-packages" not in each.filename]
+    at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
+    rule = getattr(error, "constraint_name", None) or getattr(error, "sqlstate", None)  # its name, or a code
+    return f"{type(error).__name__}{at}{f' ({rule})' if rule else ''}"[:LONGEST_ERROR]
 
 
 # No row: there is nothing to do. A row without values: somebody else does it. The conditions stand there twice, for

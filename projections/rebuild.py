@@ -15,7 +15,7 @@ from msgspec import Struct
 from projections.batch import read_batch
 from projections.build import CannotApplyError
 from projections.claim import AlreadyRunningError, Claim, claimed, taken_for_dead
-from projections.comparison import Difference, compare, read_differences
+from projections.comparison import Difference, compare, pass_over_erased, read_differences
 from projections.connections import connected
 from projections.poison import is_poison
 from projections.shadow import Heads, Shadow, use
@@ -251,6 +251,8 @@ class _Rebuild:
         async with self._connection.transaction(isolation="repeatable_read"):
             await self._catch_up()
             await compare(self._connection, self._target.wanted_tables, self._tenant_id)
+            if self._target.is_follower:
+                await pass_over_erased(self._connection, self._target.name)
             await self._connection.execute("TRUNCATE _touched")
 
     async def swap(self, claim: Claim) -> float:

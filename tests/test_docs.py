@@ -484,7 +484,33 @@ async def test_the_auditor_can_verify_what_the_service_may_do(auditor: asyncpg.C
     assert {row["proname"] for row in functions} == {"append", "erase", "prepare_request_log"}
     assert {row["role"] for row in everybody} == {"auditor", "rollbook_owner", "rollbook_service"}
     assert [row["rolname"] for row in owners] == ["postgres"]
-    assert tuple(found["What the digests show"][0][0]) == (10, 0)
+    assert tuple(found["What the digests show"][0][0]) == (10, 0, 0, 0)
+
+
+async def test_after_an_erasure_the_queries_of_the_auditor_guide_still_hold_and_the_certificate_is_as_printed(
+    auditor: asyncpg.Connection, directory: Directory
+) -> None:
+    ada = await auditor.fetchval("SELECT current_setting('audit.person')")
+    await directory.patch(ada, {"op": "replace", "path": "active", "value": False})
+    await directory.patch(ada, {"op": "replace", "path": "active", "value": True})
+    manager = {"value": ada, "displayName": "The Countess"}
+    await directory.create("eve@contoso.example", **{schema.ENTERPRISE: {"manager": manager}})
+    await directory.request("POST", "/scim/v2/Users", json={"userName": "Ada@contoso.example"})
+    await Following(directory.services.pool, FOLLOWERS).catch_up()
+    admin = {"X-Rollbook-Actor": "4712"}
+    certificate = await directory.request("POST", f"/v1/users/{ada}/erase", json={"basis": "b"}, headers=admin)
+    await Following(directory.services.pool, FOLLOWERS).catch_up()
+
+    found = await answers(auditor)
+
+    assert len(found["Who had which role, and who was active, on a day"][0]) == 2  # Bob and Eve
+    [day] = found["Seats by day"][0]
+    kept = await auditor.fetchrow("SELECT day, peak, active FROM rollbook.seat_days")
+    assert tuple(day) == tuple(kept)
+    assert not found["Local edits and what became of them"][0]
+    assert tuple(found["What the digests show"][0][0]) == (15, 0, 7, 0)
+    printed = next(block.text for block in blocks(AUDITOR, "json") if block.heading == "Erasure")
+    assert json.loads(anonymous(certificate.text)) == json.loads(anonymous(printed))
 
 
 async def test_the_auditor_can_change_nothing(auditor: asyncpg.Connection) -> None:
@@ -523,7 +549,7 @@ async def test_the_digests_can_be_computed_outside_of_the_database(
     def checked() -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "check.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
 
-    assert checked().stdout == "10 events, 0 of them wrong\n"
+    assert checked().stdout == "10 events, 0 of them erased, 0 of them wrong\n"
 
     exported = tmp_path / "events.csv"
     exported.write_text(exported.read_text().replace("Countess", "Duchess"))

@@ -393,7 +393,8 @@ async def test_a_poison_event_parks_its_tenant_and_everybody_else_goes_on(
     assert (found.tenants_behind, found.events_behind, found.parked_tenants) == (1, 12, 1)
     assert found.oldest_lag > 0
     assert (found.parked[0].tenant, found.parked[0].seq, found.parked[0].attempts) == ("contoso", 30, 1)
-    assert found.parked[0].error == "ValueError: ann@contoso.example"
+    assert found.parked[0].error.startswith("ValueError at test_following.py:")
+    assert "ann" not in found.parked[0].error
 
 
 async def test_a_parked_event_is_tried_again_and_again_ever_more_rarely_and_never_skipped(
@@ -491,7 +492,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("error", ERRORS.values(), ids=list(ERRORS))
-async def test_whatever_the_error_is_it_is_stored_on_one_line_and_the_log_holds_its_type_only(
+async def test_whatever_the_error_is_its_type_and_place_are_stored_without_a_value_and_the_log_holds_its_type_only(
     services: Services, owner: asyncpg.Connection, noting: Noting, error: Exception
 ) -> None:
     tenant_id = await register(services, "contoso")
@@ -501,7 +502,8 @@ async def test_whatever_the_error_is_it_is_stored_on_one_line_and_the_log_holds_
         await Following(services.pool, [noting]).catch_up()
 
     stored = (await parked_of(services)).error
-    assert stored.startswith(type(error).__name__)
+    assert stored.startswith(f"{type(error).__name__} at test_following.py:")
+    assert "ann" not in stored
     assert stored.isprintable()
     assert len(stored) <= place.LONGEST_ERROR
     assert lines == [

@@ -30,15 +30,20 @@ VERSION_1 = """
     DROP FUNCTION rollbook.prepare_request_log;
     DROP INDEX rollbook.events_by_actor, rollbook.events_by_token,
         rollbook.events_refused_for_user, rollbook.events_refused_for_name;
-    DROP FUNCTION rollbook.erase, rollbook.names_of, rollbook.mentions, rollbook.notes_about, rollbook.seats_moved;
+    DROP FUNCTION rollbook.erase, rollbook.names_of, rollbook.mentions, rollbook.notes_about, rollbook.seats_moved,
+        rollbook.places_of_people, rollbook.forget, rollbook.rows_about;
     UPDATE rollbook.store SET version = 1
 """
+
+APPEND = "SELECT pg_get_functiondef('rollbook.append'::regproc)"
 
 
 async def test_a_store_of_version_1_with_people_in_it_gets_its_followers_while_its_service_goes_on(
     company: Directory, database: Database, owner: asyncpg.Connection
 ) -> None:
     before = await live(owner)
+    append = await owner.fetchval(APPEND)
+    await owner.execute(append.replace("what_is_erased_is_empty", "in another form"))
     await owner.execute(VERSION_1)
 
     upgrading = asyncio.gather(*(prepare(database) for _ in range(3)))
@@ -46,6 +51,7 @@ async def test_a_store_of_version_1_with_people_in_it_gets_its_followers_while_i
     await follow(company.services)
 
     assert await owner.fetchval("SELECT version FROM rollbook.store") == 3
+    assert await owner.fetchval(APPEND) == append
     assert set(before["history"]) <= set((await live(owner))["history"])
     assert await differences(database) == []
 

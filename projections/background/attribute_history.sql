@@ -34,7 +34,7 @@ CREATE TABLE identities (
     PRIMARY KEY (tenant_id, attribute, value, from_seq, user_id)
 ) WITH (fillfactor = 90);
 
--- Finds what ends when a person is deleted.
-CREATE INDEX identities_of_user ON identities (tenant_id, user_id) WHERE to_seq IS NULL;
+-- Finds what ends when a person is deleted, and all of it when the person is erased, while others wait.
+CREATE INDEX identities_of_user ON identities (tenant_id, user_id);
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON attribute_changes, identities TO rollbook_service;
