@@ -1,7 +1,7 @@
 """Audit questions that events themselves answer."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from uuid import UUID
 
@@ -9,16 +9,20 @@ import msgspec
 from msgspec import Meta
 
 from api.v1_types import EventShown, shown
-from engine.events import TYPES
+from engine.events import TYPES, AuditAccessed, decode
 from engine.log import EventLog, Selection
 from engine.streams import Source
-from projections.question import Asked, Asking, Page, Period, Question, Seq, Settled, page_of, seq_after
+from projections.question import Asked, Asking, Page, Period, Question, Seq, Settled, page_of, parameters_of, seq_after
+from projections.questions.moves import arrived_at
 from projections.questions.stories import StoryAsked, story
 
 if TYPE_CHECKING:
     EventType = str
 else:
     EventType = Literal[TYPES]  # of which the type checker cannot know
+
+
+CLOCKS_APART = timedelta(days=1)  # at most, those of the service and of the database
 
 
 class EventsAsked(Asked, frozen=True, kw_only=True):
@@ -36,23 +40,45 @@ class EventsAsked(Asked, frozen=True, kw_only=True):
     before: Annotated[Seq | None, Meta(description="Only events ahead of this seq.")] = None
     order: Annotated[Literal["asc", "desc"], Meta(description="Newest first (desc) or in order.")] = "desc"
 
+    def end(self, head: int) -> int:
+        return head if self.before is None else max(min(head, self.before - 1), 0)
+
     def pinned(self, settled: Settled) -> Self:
         """Looking at the log adds to it; whoever follows it to its end would never get there."""
-        return msgspec.structs.replace(self, before=self.before or settled.to_seq + 1)
+        return msgspec.structs.replace(self, before=settled.to_seq + 1)
 
 
-def is_idle_poll(asked: Asked, rows: Sequence[EventShown], actor: str) -> bool:
-    """Whether somebody who follows the log was given nothing new: noting that would be new, and so on for ever."""
-    follows = isinstance(asked, EventsAsked) and asked.order == "asc" and asked.after is not None
-    return follows and all(row.type == "AuditAccessed" and row.actor == actor for row in rows)
+def is_idle_poll(asked: Asked, rows: Sequence[EventShown]) -> bool:
+    """Whether somebody who follows the whole log was given nothing new but looks of those who follow it.
+
+    Noting that would be new, and so on for ever. Whoever chooses among the events is told something by an empty answer,
+    too; that is always noted.
+    """
+    return isinstance(asked, EventsAsked) and _follows(parameters_of(asked)) and all(map(_is_look_of_follower, rows))
+
+
+def _follows(given: Mapping[str, str]) -> bool:
+    return given.get("order") == "asc" and "after" in given and given.keys() <= {"order", "after", "before"}
+
+
+def _is_look_of_follower(row: EventShown) -> bool:
+    event = decode(bytes(row.data)) if row.type == "AuditAccessed" and row.data is not None else None
+    return isinstance(event, AuditAccessed) and event.question == EVENTS.name and _follows(event.parameters)
 
 
 def _cursor(asked: EventsAsked) -> str:
     return "after" if asked.order == "asc" else "before"
 
 
+def times_of(request_id: UUID) -> tuple[datetime | None, datetime | None]:
+    """Between which times the events of a request were recorded: its id says when the service's clock let it in."""
+    arrived = arrived_at(request_id)
+    return (arrived - CLOCKS_APART, arrived + CLOCKS_APART) if arrived else (None, None)
+
+
 async def _events(asking: Asking[EventsAsked]) -> Page[EventShown]:
     asked, end = asking.asked, asking.settled.to_seq + 1
+    since, until = times_of(asked.request) if asked.request else (None, None)
     selection = Selection(
         stream_id=asked.user,
         types=asked.type,
@@ -60,10 +86,10 @@ async def _events(asking: Asking[EventsAsked]) -> Page[EventShown]:
         actor=asked.actor,
         token_id=asked.token,
         request_id=asked.request,
-        since=asked.since,
-        until=asked.until,
+        since=max(filter(None, (asked.since, since)), default=None),
+        until=min(filter(None, (asked.until, until)), default=None),
         after=asked.after,
-        before=end if asked.before is None else min(asked.before, end),
+        before=end,
         order=asked.order,
     )
     if asking.after is not None:

@@ -1,6 +1,6 @@
 """One audit question being answered: its parameters settled, its pages, and what is noted of it in the log."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -80,15 +80,20 @@ class Export:
     def rows(self) -> int:
         return self._writer.rows
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The file's bytes, in memory a page at a time."""
-        yield self._writer.start()
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The file's bytes, in memory a page at a time. What cannot be answered is refused before the first of them.
+
+        It is whole when the last piece was taken.
+        """
+        begun = self._writer.start()
         async for page in self._inquiry.pages():
             for row in page.rows:
                 self._count(row)
-            yield self._writer.piece(page.rows)
-        self._is_whole = True
+            if piece := begun + self._writer.piece(page.rows):
+                yield piece
+            begun = b""
         yield self._writer.end()
+        self._is_whole = True
 
     def exported(self) -> EvidenceExported:
         """What is noted of it, whether it was taken to the end or not."""

@@ -1,31 +1,28 @@
 """The audit questions under `/v1`: a page as JSON, or the whole answer as a file; each look is noted in the log."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from api import parameters, wire
 from api.accesses import Accesses
 from api.call import Call, call_of
-from api.event_questions import is_idle_poll
+from api.event_questions import is_idle_poll, times_of
 from api.export import FORMATS, MEDIA_TYPES, Format
 from api.inquiry import Export, Inquiry, inquire
 from api.manifest import ExportAsked, manifest
 from api.services import services_of
 from engine.log import Selection
 from engine.refusals import BadRequest, NotFound
-from engine.store import Cause
 from projections.question import Question
-from projections.questions.moves import arrived_at
 
 SCOPES = ("audit:read", "admin")
 DEFAULT_LIMIT = 100
 HIGHEST_LIMIT = 1000
-CLOCKS_APART = timedelta(days=1)  # at most, those of the service and of the database
 
 
 def handler(question: Question[Any, Any]) -> Callable[[Request], Awaitable[Response]]:
@@ -40,10 +37,14 @@ def handler(question: Question[Any, Any]) -> Callable[[Request], Awaitable[Respo
         after, limit, format_ = _taken(given, question)
         asked = parameters.read(question.asked, given)
         inquiry = await inquire(services.pool, call.admitted.tenant_id, question, asked)
-        if format_ is not None:
-            return _file(inquiry, format_, services.accesses, call)
-        page = await inquiry.page(after, limit)
-        if not is_idle_poll(asked, page.rows, call.cause.actor):
+        try:
+            if format_ is not None:
+                return await _file(inquiry, format_, services.accesses, call)
+            page = await inquiry.page(after, limit)
+        except NotFound:  # that nobody is there is an answer, too
+            services.accesses.note(inquiry.accessed(0), call.cause)
+            raise
+        if not is_idle_poll(asked, page.rows):
             services.accesses.note(inquiry.accessed(len(page.rows)), call.cause)
         content = {
             question.rows_name: page.rows,
@@ -77,7 +78,7 @@ def _taken(given: dict[str, str], question: Question[Any, Any]) -> tuple[str | N
 def _limit(text: str | None) -> int:
     if text is None:
         return DEFAULT_LIMIT
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:20]) <= HIGHEST_LIMIT):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= HIGHEST_LIMIT):
         raise BadRequest(f"limit takes a number from 1 to {HIGHEST_LIMIT}.")
     return int(text)
 
@@ -92,23 +93,45 @@ def _next(request: Request, query: dict[str, str] | None) -> str | None:
     return f"{request.scope['path']}?{urlencode(query)}"
 
 
-def _file(inquiry: Inquiry, format_: Format, accesses: Accesses, call: Call) -> Response:
+async def _file(inquiry: Inquiry, format_: Format, accesses: Accesses, call: Call) -> Response:
     """The whole answer. What was taken of it is noted when it is over, also if the client goes away before."""
-    export, cause = Export(inquiry, format_), call.cause
+    export = Export(inquiry, format_)
+    pieces = export.pieces()
+    first = await anext(pieces)
     headers = {
         "Content-Disposition": f'attachment; filename="{inquiry.question.name}.{format_}"',
         "Link": f'</v1/exports/{call.request_id}>; rel="describedby"',
     }
-    return StreamingResponse(_noted(export, accesses, cause), headers=headers, media_type=MEDIA_TYPES[format_])
+    return _File(first, pieces, lambda: accesses.note(export.exported(), call.cause), headers, MEDIA_TYPES[format_])
 
 
-async def _noted(export: Export, accesses: Accesses, cause: Cause) -> AsyncIterator[bytes]:
-    pieces = export.pieces()
-    try:
-        async for piece in pieces:
-            yield piece
-    finally:
-        accesses.note(export.exported(), cause)
+class _File(StreamingResponse):
+    """A file piece by piece; what comes at the end is done however it ends, and at once."""
+
+    def __init__(
+        self,
+        first: bytes,
+        pieces: AsyncGenerator[bytes, None],
+        at_the_end: Callable[[], None],
+        headers: dict[str, str],
+        media_type: str,
+    ) -> None:
+        super().__init__(_chained(first, pieces), headers=headers, media_type=media_type)
+        self._pieces = pieces
+        self._at_the_end = at_the_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._at_the_end()
+            await self._pieces.aclose()
+
+
+async def _chained(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in pieces:
+        yield piece
 
 
 async def read_manifest(request: Request) -> Response:
@@ -118,9 +141,8 @@ async def read_manifest(request: Request) -> Response:
     await services.gate.admit(request, *SCOPES)
     tenant_id, export_id = call.admitted.tenant_id, request.path_params["id"]
     request_id = parameters.read(ExportAsked, {"id": export_id}).id
-    arrived = arrived_at(request_id)
-    since = arrived and arrived - CLOCKS_APART
-    selection = Selection(types=("EvidenceExported",), request_id=request_id, since=since)
+    since, until = times_of(request_id)
+    selection = Selection(types=("EvidenceExported",), request_id=request_id, since=since, until=until)
     found = await services.log.read(tenant_id, selection, 1)
     if not found:
         raise NotFound(f"There is no export {export_id}. It is noted when the file is over; /v1/accesses lists them.")

@@ -68,8 +68,8 @@ async def _write(services: Services, export: Export, tenant_id: UUID, file: Bina
     try:
         async for piece in export.pieces():
             file.write(piece)
+            file.flush()
             report(export.rows, None)
-        file.flush()
     finally:
         await services.engine.note(export.exported(), cause)
     return await _manifest(services, cause)

@@ -21,7 +21,20 @@ from api.services import Services
 from engine.refusals import Refusal
 from engine.settings import Role
 from engine.tenant import ChangeSettings, RegisterTenant, RevokeToken
-from ops import administration, bench, bench_replay, demo, erase, follow, ledger_cli, logs, replay, retention, roster
+from ops import (
+    administration,
+    auditor_cli,
+    bench,
+    bench_replay,
+    demo,
+    erase,
+    follow,
+    ledger_cli,
+    logs,
+    replay,
+    retention,
+    roster,
+)
 from ops import serve as service
 from ops.audit_cli import app as audit_app
 from ops.database import open_database
@@ -49,6 +62,7 @@ app.add_typer(token_app, name="token")
 app.add_typer(audit_app, name="audit")
 app.command("verify")(verify_command)
 app.add_typer(ledger_cli.app, name="ledger")
+app.add_typer(auditor_cli.app, name="auditor")
 
 T = TypeVar("T")
 

@@ -22,6 +22,7 @@ import typer
 from ops.postgres import EmbeddedPostgres, server_version_trouble
 from ops.trouble import Trouble
 from projections import installation
+from projections.audit_views import ViewsInUseError
 from projections.build import CannotApplyError
 from projections.claim import AlreadyRunningError
 from projections.rebuild import TablesInUseError, TablesNeededError, rebuild
@@ -77,8 +78,18 @@ def service_url(owner_url: str) -> str:
     _, _, hosts = parts.netloc.rpartition("@")
     password = derived_password(owner_url)
     login = f"{SERVICE_ROLE}:{quote(password)}" if password else SERVICE_ROLE
-    query = urlencode([each for each in parse_qsl(parts.query) if each[0] not in {"user", "password"}])
-    return urlunsplit(parts._replace(netloc=f"{login}@{hosts}", query=query))
+    return urlunsplit(parts._replace(netloc=f"{login}@{hosts}", query=_without_login(parts.query)))
+
+
+def role_url(owner_url: str, role: str) -> str:
+    """The same address with another role, and without a password."""
+    parts = urlsplit(owner_url)
+    _, _, hosts = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{quote(role)}@{hosts}", query=_without_login(parts.query)))
+
+
+def _without_login(query: str) -> str:
+    return urlencode([each for each in parse_qsl(query) if each[0] not in {"user", "password"}])
 
 
 def derived_password(owner_url: str) -> str | None:
@@ -97,11 +108,11 @@ async def prepare(database: Database) -> None:
     try:
         if trouble := server_version_trouble(int(await connection.fetchval("SHOW server_version_num"))):
             raise Trouble(trouble)
-        await installation.create_store(connection)
+        await _create_store(connection)
         await _let_service_in(connection, database)
         while await installation.inline_is_outdated(connection):
             await _rebuild_inline(database.owner_url)
-    except installation.NewerStoreError as error:
+    except (installation.NewerStoreError, installation.SchemaTakenError) as error:
         raise Trouble(str(error)) from None
     except asyncpg.InsufficientPrivilegeError as error:
         raise Trouble(
@@ -110,6 +121,15 @@ async def prepare(database: Database) -> None:
         ) from None
     finally:
         await connection.close()
+
+
+async def _create_store(connection: asyncpg.Connection) -> None:
+    try:
+        await installation.create_store(connection)
+    except ViewsInUseError as error:
+        typer.echo(
+            f"The views of auditors stay as they were until the next start ({' '.join(str(error).split())}).", err=True
+        )
 
 
 async def _rebuild_inline(owner_url: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import asyncpg
 
+from projections.audit_views import install_views
 from projections.follower import FOLLOWERS
 from projections.inline import INLINE
 
@@ -21,6 +22,10 @@ class NewerStoreError(Exception):
     """The store was made by a newer Rollbook than this one."""
 
 
+class SchemaTakenError(Exception):
+    """The database has a schema `audit` of somebody else's."""
+
+
 def ddl(projection: str) -> str:
     """The SQL that makes a projection's tables and functions in the schema that is first on the search path."""
     return (_TOP / "projections" / f"{projection}.sql").read_text()
@@ -31,7 +36,8 @@ async def create_store(connection: asyncpg.Connection) -> None:
 
     Followers that are not installed yet get their tables; those that are installed in another version are left as they
     are, for whoever rebuilds them. The connection's role must be allowed to create roles and schemas. Raises
-    NewerStoreError if the store was made by a newer version of Rollbook.
+    NewerStoreError if the store was made by a newer version of Rollbook, SchemaTakenError; and, when all is done but
+    for the views of auditors, ViewsInUseError.
     """
     async with connection.transaction():
         await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
@@ -41,9 +47,11 @@ async def create_store(connection: asyncpg.Connection) -> None:
                 f"This database was last used by a newer Rollbook (its store has version {version}, this program knows "
                 f"{VERSION}). Run the newer version."
             )
-        if version is None:
+        if version is None or version < VERSION:
             await connection.execute(_ROLES)
+        if version is None:
             await connection.execute(_SCHEMA)
+        await _create_audit_schema(connection)
         await connection.execute("SET LOCAL ROLE rollbook_owner; SET LOCAL search_path = rollbook")
         if version is None:
             await _create(connection)
@@ -52,6 +60,20 @@ async def create_store(connection: asyncpg.Connection) -> None:
         await _install_followers(connection)
         await _check_inline(connection)
     await _prepare_request_log(connection)
+    async with connection.transaction():
+        await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK}); SET LOCAL ROLE rollbook_owner")
+        await install_views(connection)
+
+
+async def _create_audit_schema(connection: asyncpg.Connection) -> None:
+    owner = await connection.fetchval("SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'audit'")
+    if owner is None:
+        await connection.execute("CREATE SCHEMA audit AUTHORIZATION rollbook_owner")
+    elif owner != "rollbook_owner":
+        raise SchemaTakenError(
+            f"This database has a schema audit already, which belongs to {owner}, and Rollbook needs one of that name. "
+            f"Rename it, or give Rollbook a database of its own."
+        )
 
 
 async def _prepare_request_log(connection: asyncpg.Connection) -> None:
@@ -120,10 +142,12 @@ async def _install_followers(connection: asyncpg.Connection) -> None:
 
 
 # What version 3 brought beside the log, in the order of its creation.
-_SINCE_3: tuple[str, ...] = ("request_log", "erasure", "checkpoints")
+_SINCE_3: tuple[str, ...] = ("request_log", "erasure", "checkpoints", "auditors")
 
 # What version 3 changed in events.sql.
 _TO_3 = """
+    -- Appends, which lock a head before anything else, end before this, or wait: both tables are altered.
+    LOCK TABLE heads IN EXCLUSIVE MODE;
     CREATE INDEX events_by_actor ON events (tenant_id, actor, seq);
     CREATE INDEX events_by_token ON events (tenant_id, token_id, seq) WHERE actor <> token_id::text;
     CREATE INDEX events_refused_for_user ON events (tenant_id, (data ->> 'user_id'), seq)
@@ -141,18 +165,32 @@ _TO_3 = """
 
 _INSTALLED = "INSERT INTO projections (name, version, is_follower) VALUES ($1, $2, $3)"
 
-# Roles belong to the whole server: another database's store may have made them, or be making them now.
+# Roles belong to the whole server: another database's store may have made them, or be making them now. Auditors are
+# members of the last one.
 _ROLES = """
     DO $$
     BEGIN
-        CREATE ROLE rollbook_owner NOLOGIN;
+        IF to_regrole('rollbook_owner') IS NULL THEN
+            CREATE ROLE rollbook_owner NOLOGIN;
+        END IF;
     EXCEPTION WHEN duplicate_object OR unique_violation THEN
         NULL;
     END
     $$;
     DO $$
     BEGIN
-        CREATE ROLE rollbook_service LOGIN;
+        IF to_regrole('rollbook_service') IS NULL THEN
+            CREATE ROLE rollbook_service LOGIN;
+        END IF;
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN
+        NULL;
+    END
+    $$;
+    DO $$
+    BEGIN
+        IF to_regrole('rollbook_auditor') IS NULL THEN
+            CREATE ROLE rollbook_auditor NOLOGIN;
+        END IF;
     EXCEPTION WHEN duplicate_object OR unique_violation THEN
         NULL;
     END

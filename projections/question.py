@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from engine.refusals import BadRequest, Busy
+from projections.follower import FOLLOWERS
 
 HIGHEST_SEQ = 2**63 - 1
 PATIENCE = 5.0  # seconds that a question waits for the followers which it reads
@@ -33,6 +34,10 @@ class Settled(Struct, frozen=True):
 
 class Asked(Struct, frozen=True, kw_only=True):
     """Parameters of a question."""
+
+    def end(self, head: int) -> int:
+        """The event up to which the answer is true, in a log that ends at `head`."""
+        return head
 
     def pinned(self, settled: Settled) -> Self:  # noqa: ARG002  for those that are about a moment
         """The parameters with which another page of the same answer is asked for."""
@@ -71,7 +76,11 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Page(Struct, Generic[R_co], frozen=True):
-    """Rows in the order of their key, and the key to go on behind; None at the end."""
+    """Rows in the order of their key, and the key to go on behind; None at the end.
+
+    A page may hold fewer rows than its limit, or none, and yet not be the last one: whoever looks for what is rare gets
+    a part of the way at a time.
+    """
 
     rows: Sequence[R_co]
     next: str | None = None
@@ -121,13 +130,20 @@ def page_of(rows: Sequence[R], limit: int, key: Callable[[R], object]) -> Page[R
     return Page(rows, str(key(rows[-1])) if rows and len(rows) == limit else None)
 
 
+def page_up_to(rows: Sequence[R], limit: int, key: Callable[[R], object], looked_to: int, to_seq: int) -> Page[R]:
+    """A page of rows that were looked for up to a seq: it may end there, and hold fewer rows than the limit."""
+    if len(rows) == limit or looked_to >= to_seq:
+        return page_of(rows, limit, key)
+    return Page(rows, str(looked_to))
+
+
 def seq_after(asking: Asking[Any]) -> int:
     """Where a page begins that is in the order of the log; raises BadRequest if `after` is no seq."""
     if asking.after is None:
         return asking.settled.after_seq
-    if not (asking.after.isascii() and asking.after.isdecimal() and int(asking.after[:20]) <= HIGHEST_SEQ):
+    if not (asking.after.isascii() and asking.after.isdecimal() and len(asking.after) <= len(str(HIGHEST_SEQ))):
         raise BadRequest("after takes the key that the page before named as its end: a whole number.")
-    return max(int(asking.after), asking.settled.after_seq)
+    return min(max(int(asking.after), asking.settled.after_seq), HIGHEST_SEQ)
 
 
 def id_after(asking: Asking[Any]) -> UUID:
@@ -147,11 +163,20 @@ async def settle(pool: asyncpg.Pool, tenant_id: UUID, asked: Asked) -> Settled:
     from_, to = _times(asked)
     head, last_before, last = await pool.fetchrow(_SEQS, tenant_id, from_, to)
     if isinstance(asked, AsOf):
-        if asked.as_of_seq is not None and asked.as_of_seq > head:
-            raise BadRequest(f"The log ends at seq {head}; there is no {asked.as_of_seq} yet.")
+        _check(asked.as_of_seq, head)
         return Settled(0, last if asked.as_of_seq is None else asked.as_of_seq)
-    after_seq, to_seq = (asked.after_seq, asked.to_seq) if isinstance(asked, Period) else (None, None)
-    return Settled(max(last_before, after_seq or 0), min(last, head if to_seq is None else to_seq))
+    if not isinstance(asked, Period):
+        return Settled(0, asked.end(head))
+    _check(asked.after_seq, head)
+    _check(asked.to_seq, head)
+    if asked.after_seq is not None and asked.to_seq is not None and asked.after_seq > asked.to_seq:
+        raise BadRequest("after_seq must not be behind to_seq.")
+    return Settled(max(last_before, asked.after_seq or 0), min(last, head if asked.to_seq is None else asked.to_seq))
+
+
+def _check(seq: int | None, head: int) -> None:
+    if seq is not None and seq > head:
+        raise BadRequest(f"The log ends at seq {head}; there is no {seq} yet.")
 
 
 def _times(asked: Asked) -> tuple[datetime | None, datetime | None]:
@@ -179,10 +204,14 @@ async def wait_for(pool: asyncpg.Pool, tenant_id: UUID, followers: Sequence[str]
     """
     until = asyncio.get_running_loop().time() + PATIENCE
     while followers:
-        behind = await pool.fetchrow(_FURTHEST_BEHIND, tenant_id, list(followers), seq)
+        behind = await pool.fetchrow(
+            _FURTHEST_BEHIND, tenant_id, list(followers), seq, [_VERSIONS[each] for each in followers]
+        )
         if behind is None:
             return
         if asyncio.get_running_loop().time() > until:
+            if behind["is_outdated"]:
+                raise Busy(f"What {behind['name']} keeps is being rebuilt for this version; try again later.")
             raise Busy(
                 f"What {behind['name']} keeps is {behind['events']} events behind what is asked for; try again in a "
                 f"moment. `rollbook followers` says why."
@@ -207,6 +236,8 @@ def _text(value: Any) -> str:
     return found if isinstance(found, str) else msgspec.json.encode(found).decode()
 
 
+_VERSIONS = {each.name: each.version for each in FOLLOWERS}
+
 _SEQS = """
     SELECT
         heads.seq,
@@ -218,14 +249,19 @@ _SEQS = """
 
 # Only people's events matter; those of the tenant itself, notes of looks like this one above all, are not waited for.
 _FURTHEST_BEHIND = """
-    SELECT name, $3 - coalesce(places.seq, 0) AS events
-    FROM unnest($2::text[]) AS name
-    LEFT JOIN rollbook.places ON places.tenant_id = $1 AND places.follower = name
-    WHERE EXISTS (
-        SELECT
-        FROM rollbook.events
-        WHERE tenant_id = $1 AND seq > coalesce(places.seq, 0) AND seq <= $3 AND stream_id <> tenant_id
-    )
-    ORDER BY events DESC
+    SELECT
+        wanted.name,
+        $3 - coalesce(places.seq, 0) AS events,
+        projections.version IS DISTINCT FROM wanted.version AS is_outdated
+    FROM unnest($2::text[], $4::int[]) AS wanted(name, version)
+    LEFT JOIN rollbook.projections ON projections.name = wanted.name
+    LEFT JOIN rollbook.places ON places.tenant_id = $1 AND places.follower = wanted.name
+    WHERE projections.version IS DISTINCT FROM wanted.version
+        OR EXISTS (
+            SELECT
+            FROM rollbook.events
+            WHERE tenant_id = $1 AND seq > coalesce(places.seq, 0) AND seq <= $3 AND stream_id <> tenant_id
+        )
+    ORDER BY is_outdated DESC, events DESC
     LIMIT 1
 """

@@ -256,7 +256,11 @@ class _Rebuild:
             await self._connection.execute("TRUNCATE _touched")
 
     async def swap(self, claim: Claim) -> float:
-        """For how many seconds writers had to wait. Raises TablesInUseError if the locks cannot be had."""
+        """For how many seconds writers had to wait.
+
+        Raises TablesInUseError if the locks cannot be had, TablesNeededError if others depend on views of auditors that
+        have to be dropped.
+        """
         for _ in range(SWAP_ATTEMPTS):
             await self._catch_up_nearly()
             try:
@@ -267,6 +271,11 @@ class _Rebuild:
                     await self._swap(claim)
             except asyncpg.LockNotAvailableError:
                 await asyncio.sleep(SWAP_PAUSE)
+            except asyncpg.DependentObjectsStillExistError as error:
+                raise TablesNeededError(
+                    f"The views of auditors get other columns, and others depend on them: "
+                    f"{' '.join(str(error.detail).split())}. Drop that, and replay."
+                ) from None
             else:
                 return time.monotonic() - started
         raise TablesInUseError(

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
+from projections.audit_views import definitions_of, put_views_of, views_of
 from projections.shadow import REPLACED
 from projections.target import Target
 
@@ -57,22 +58,33 @@ async def stop_writers(connection: asyncpg.Connection, target: Target, tenant_id
 
 async def lock_tables(connection: asyncpg.Connection, lock: Lock, target: Target) -> None:
     """Let readers of the live tables end, and make others wait until the commit."""
-    for table in await _live(connection, target):
+    live = await _live(connection, target)
+    # Readers lock a view before its tables. LOCK TABLE would lock all of those as well; this changes nothing.
+    for view in await views_of(connection, live):
+        await lock.take(f"ALTER VIEW audit.{view} OWNER TO rollbook_owner")
+    for table in live:
         await lock.take(f"LOCK TABLE rollbook.{table} IN ACCESS EXCLUSIVE MODE")
 
 
 async def replace_tables(connection: asyncpg.Connection, target: Target, schema: str, *, functions: bool) -> None:
     """Move the live tables away, and the rebuilt ones into their place; with their functions, if those changed.
 
-    Rights that were given on the live tables are given on the new ones, too.
+    Rights that were given on the live tables are given on the new ones, too, and auditors' views show these.
     """
     live = await _live(connection, target)
+    # As they are, whichever program made them; unless the tables are others now.
+    definitions = await definitions_of(connection, await views_of(connection, live))
     for grant in await connection.fetch(_GRANTS, live, schema):
         await connection.execute(grant["statement"])
     moves = (live, "rollbook", REPLACED + target.name), (_in_order(target), schema, "rollbook")
     for tables, start, end in moves:
         for move in await connection.fetch(_MOVES, tables, functions, schema, start, end):
             await connection.execute(move["statement"])
+    if functions:
+        await put_views_of(connection, _in_order(target))
+    else:
+        for definition in definitions:
+            await connection.execute(definition)
 
 
 async def replace_rows(connection: asyncpg.Connection, target: Target, tenant_id: UUID) -> None:
@@ -92,8 +104,13 @@ async def note_swap(connection: asyncpg.Connection, target: Target) -> None:
 
 
 async def dependents(connection: asyncpg.Connection, target: Target) -> Sequence[str]:
-    """What others have made of the live tables, and what would be left with the old ones: views above all."""
-    rows = await connection.fetch(_DEPENDENTS, [f"rollbook.{table}" for table in _in_order(target)])
+    """What others have made of the live tables, and what would be left with the old ones: views above all.
+
+    Auditors' views, and what others have made of those, show the new ones.
+    """
+    tables = _in_order(target)
+    ours = [f"audit.{view}" for view in await views_of(connection, tables)]
+    rows = await connection.fetch(_DEPENDENTS, [f"rollbook.{table}" for table in tables], ours)
     return [row["name"] for row in rows]
 
 
@@ -179,6 +196,13 @@ _DEPENDENTS = """
         OR (refclassid = 'pg_type'::regclass AND refobjid = pg_class.reltype)
     WHERE pg_class.oid IN (SELECT to_regclass(name) FROM unnest($1::text[]) AS name)
         AND deptype = 'n'
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_rewrite
+            WHERE classid = 'pg_rewrite'::regclass
+                AND oid = objid
+                AND ev_class IN (SELECT to_regclass(name) FROM unnest($2::text[]) AS name)
+        )
         -- What the tables have themselves goes with them: rules of columns, and of rows.
         AND NOT EXISTS (
             SELECT FROM pg_attrdef WHERE classid = 'pg_attrdef'::regclass AND oid = objid AND adrelid = pg_class.oid

@@ -1,8 +1,10 @@
 """What tests stand on: a real Postgres with one database a test, and the service as an ASGI application on top."""
 
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -32,6 +34,13 @@ ALL_SCOPES = ("scim", "people:read", "people:write", "audit:read", "admin")
 def postgres() -> Iterator[EmbeddedPostgres]:
     with temporary_postgres() as server:
         yield server
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """For a server of its own. Not pytest's, which takes from others the right to pass through it at each start."""
+    with tempfile.TemporaryDirectory(prefix="rollbook-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ _MANY = """
     SELECT
         md5('big')::uuid, md5((n % $2)::text)::uuid, n, CASE WHEN n + $2 <= $1 THEN n + $2 END,
         timestamptz '2026-01-01' + n * interval '1 s', NULL, 1 + n / $2, true, 'member', '{"userName": "u"}', '{}',
-        '{}', false, '2026-01-01', NULL
+        '{}', false, '2026-01-01', NULL, 1
     FROM generate_series(1, $1::int) AS n
 """
 

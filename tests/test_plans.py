@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -13,6 +13,8 @@ import pytest
 from engine import filters
 from engine.log import EventLog, LoggedEvent, Selection
 from engine.schema import ENTERPRISE
+from ops.database import Database, role_url
+from projections.connections import connected
 from projections.users import Users
 
 PEOPLE, EVENTS = 20_000, 50_000
@@ -69,11 +71,14 @@ class Explainer:
 
     async def plan(self, mode: str) -> Plan:
         literals = ", ".join([await self._literal(value) for value in self._values])
-        await self._connection.execute(f"SET plan_cache_mode = {mode}; PREPARE explained AS {self._query}")
+        # As the service, whom row-level security concerns.
+        await self._connection.execute(
+            f"SET ROLE rollbook_service; SET plan_cache_mode = {mode}; PREPARE explained AS {self._query}"
+        )
         explained = await self._connection.fetchval(
             f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained ({literals})"
         )
-        await self._connection.execute("DEALLOCATE explained; RESET plan_cache_mode")
+        await self._connection.execute("DEALLOCATE explained; RESET plan_cache_mode; RESET ROLE")
         return Plan.of(json.loads(explained)[0]["Plan"])
 
     async def _literal(self, value: object) -> str:
@@ -283,3 +288,46 @@ async def test_an_append_reads_and_writes_as_few_pages_in_a_large_store_as_in_a_
         explained = await owner.fetchval(append)
 
     assert Plan.of(json.loads(explained)[0]["Plan"]).pages < 60
+
+
+OF_AN_AUDITOR = {
+    "one person's events": ("events", "stream_id = md5('2')::uuid ORDER BY version LIMIT 50", OF_A_STREAM),
+    "a rare type": ("events", "type = 'UserDeleted' ORDER BY seq LIMIT 50", OF_A_TYPE),
+    "a part of the log": ("events", "seq > 9000 AND seq <= 9050", IN_ORDER),
+    "a page": ("events", "tenant_id = pg_temp.mine() AND seq > 9000 ORDER BY seq LIMIT 50", IN_ORDER),
+    "local edits": ("events", "source = 'local' AND source <> 'directory' AND seq < 2000", NOT_OF_THE_DIRECTORY),
+    "one person's changes": ("attribute_changes", "user_id = md5('2')::uuid AND version < 50", OF_A_STREAM),
+    "a person now": ("people", "user_id = md5('16000')::uuid", "users_pkey"),
+    "a person's states": ("history", "user_id = md5('16000')::uuid", "history_pkey"),
+    "a person's state": ("person_as_of(md5('16000')::uuid, now())", "true", "history_pkey"),
+}
+
+
+async def test_conditions_of_auditors_reach_the_indexes_through_row_level_security_and_barriers(
+    database: Database, owner: asyncpg.Connection, tenant_id: UUID
+) -> None:
+    await owner.execute(_STATES)
+    await owner.execute("ANALYZE rollbook.history")
+    name = f"auditor_{uuid4().hex}"
+    await owner.execute(f"CREATE ROLE {name} LOGIN IN ROLE rollbook_auditor")
+    await owner.execute("INSERT INTO rollbook.auditors VALUES ($1, $2, now(), 'me')", tenant_id, name)
+    async with connected(role_url(database.owner_url, name)) as auditor:
+        await auditor.execute(f"CREATE FUNCTION pg_temp.mine() RETURNS uuid IMMUTABLE RETURN '{tenant_id}'::uuid")
+        for question, (view, condition, index) in OF_AN_AUDITOR.items():
+            query = f"SELECT * FROM audit.{view} WHERE {condition}"  # noqa: S608  constants
+            explained = await auditor.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}")
+            plan = Plan.of(json.loads(explained)[0]["Plan"])
+            assert index in plan.indexes, (question, plan)
+            assert not plan.scanned - {"auditors"}, (question, plan)
+            assert plan.pages < 400, (question, plan)
+            assert await auditor.fetch(query) or "changes" in question, question
+    await owner.execute(f"DROP ROLE {name}")
+
+
+_STATES = """
+    INSERT INTO rollbook.history
+    SELECT
+        tenant_id, id, 1, NULL, created_at, NULL, version, active, role, attributes, origins, prefixes, is_deleted,
+        created_at, deleted_at, 1
+    FROM rollbook.users
+"""

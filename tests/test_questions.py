@@ -14,7 +14,7 @@ from tests.test_openapi import assert_valid, document
 
 AnyQuestion = Question[Any, Any]
 
-REQUIRED = {"attribute-changes": "?attribute=title&", "identities": "?value=ANN&"}
+REQUIRED = {"attribute-changes": {"attribute": "title"}, "identities": {"value": "ANN"}}
 
 
 def name_of(question: AnyQuestion) -> str:
@@ -23,7 +23,8 @@ def name_of(question: AnyQuestion) -> str:
 
 async def address_of(company: Directory, question: AnyQuestion) -> str:
     people = (await company.request("GET", "/v1/users")).json()["users"]
-    return question.address.replace("{id}", people[0]["id"]) + REQUIRED.get(question.name, "?")
+    required = "".join(f"{name}={text}&" for name, text in REQUIRED.get(question.name, {}).items())
+    return f"{question.address.replace('{id}', people[0]['id'])}?{required}"
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=name_of)

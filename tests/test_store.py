@@ -4,8 +4,7 @@ import asyncio
 import hashlib
 import os
 import signal
-import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -285,13 +284,6 @@ async def test_writers_whose_connections_are_killed_lose_nothing_that_was_acknow
     await _assert_whole(database, owner, tenant_id, acknowledged)
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """For a server of its own. Not pytest's, which takes from others the right to pass through it at each start."""
-    with tempfile.TemporaryDirectory(prefix="rollbook-") as folder:
-        yield Path(folder)
-
-
 async def test_a_backend_that_dies_by_kill_9_takes_nothing_with_it_that_was_acknowledged(folder: Path) -> None:
     with EmbeddedPostgres(folder, durable=True) as server:
         database = Database(server.url(), server.url("rollbook_service"), server)
@@ -471,6 +463,7 @@ async def test_the_service_has_the_right_to_read_every_table_and_no_other_right_
         ),
         **dict.fromkeys(("attribute_changes", "history", "identities", "local_edits"), "DELETE INSERT SELECT UPDATE"),
         "request_log": "INSERT SELECT",
+        "auditors": "SELECT",
         "prunes": "SELECT",
         "ledger_keys": "SELECT",
         "checkpoints": "DELETE INSERT SELECT UPDATE",
@@ -490,7 +483,7 @@ async def test_the_tables_and_the_append_belong_to_a_role_that_nobody_can_log_in
     definers = await owner.fetch(
         "SELECT proname FROM pg_proc WHERE pronamespace = 'rollbook'::regnamespace AND prosecdef"
     )
-    assert {row["proname"] for row in definers} == {"append", "erase", "prepare_request_log"}
+    assert {row["proname"] for row in definers} == {"append", "audited_tenants", "erase", "prepare_request_log"}
 
 
 async def test_tables_of_the_caller_cannot_be_slipped_under_the_append(

@@ -22,6 +22,16 @@ from tests.replays import SHADOWS, differences, fill, follow, live, replay, writ
 
 # As version 1 left it, before there were followers.
 VERSION_1 = """
+    DROP SCHEMA audit CASCADE;
+    DROP POLICY service_reads_all ON rollbook.events;
+    DROP POLICY service_reads_all ON rollbook.heads;
+    DROP POLICY auditors_read_their_tenants ON rollbook.events;
+    DROP POLICY auditors_read_their_tenants ON rollbook.heads;
+    ALTER TABLE rollbook.events DISABLE ROW LEVEL SECURITY;
+    ALTER TABLE rollbook.heads DISABLE ROW LEVEL SECURITY;
+    DROP FUNCTION rollbook.audited_tenants;
+    DROP TABLE rollbook.auditors;
+    REVOKE ALL ON rollbook.events, rollbook.heads FROM rollbook_auditor;
     DROP TABLE rollbook.projections, rollbook.places, rollbook.replays;
     DROP TABLE rollbook.history, rollbook.seat_changes, rollbook.seat_days;
     DROP TABLE rollbook.local_edits, rollbook.attribute_changes, rollbook.identities;

@@ -30,9 +30,13 @@ _COLUMNS = (
     "is_deleted",
     "created_at",
     "deleted_at",
+    "granted_seq",
     "valid_to_seq",
     "valid_to",
 )
+
+# By the person, the last state and the event that gave its role.
+States = Mapping[UUID, tuple[User, int]]
 
 _STILL: tuple[None, None] = (None, None)
 
@@ -41,7 +45,7 @@ class History(Follower):
     """Each event of a user ends the state before it and begins another one."""
 
     name = "history"
-    version = 1
+    version = 2
     tables = (Table("history", ("tenant_id", "user_id", "valid_from_seq"), stream="user_id"),)
     by_stream = True
 
@@ -68,21 +72,24 @@ class History(Follower):
 FOLLOWER = History()
 
 
-async def _states(batch: Batch, user_ids: Sequence[UUID]) -> Mapping[UUID, User]:
+async def _states(batch: Batch, user_ids: Sequence[UUID]) -> States:
     rows = await batch.connection.fetch(_STATES, batch.tenant_id, user_ids)
-    return {row["id"]: users.user_of(row) for row in rows}
+    return {row["id"]: (users.user_of(row), row["granted_seq"]) for row in rows}
 
 
-def _rows(tenant_id: UUID, states: Mapping[UUID, User], events: Sequence[Logged]) -> Iterator[tuple[Any, ...]]:
+def _rows(tenant_id: UUID, states: States, events: Sequence[Logged]) -> Iterator[tuple[Any, ...]]:
     """The states that one stream's events begin, each with the event that ended it, the last one open."""
-    before = states.get(events[0].stream_id) if states else None
+    before, granted_seq = states.get(events[0].stream_id, (None, 0))
     endings = [*((event.seq, event.recorded_at) for event in events[1:]), _STILL]
     for event, ending in zip(events, endings, strict=True):
-        before = user.evolve(before, cast("Recorded[UserEvent]", event))
-        yield _row(tenant_id, event, before, ending)
+        state = user.evolve(before, cast("Recorded[UserEvent]", event))
+        if before is None or state.role != before.role:
+            granted_seq = event.seq
+        yield _row(tenant_id, event, state, granted_seq, ending)
+        before = state
 
 
-def _row(tenant_id: UUID, event: Logged, state: User, ending: tuple[Any, Any]) -> tuple[Any, ...]:
+def _row(tenant_id: UUID, event: Logged, state: User, granted_seq: int, ending: tuple[Any, Any]) -> tuple[Any, ...]:
     return (
         tenant_id,
         state.id,
@@ -97,6 +104,7 @@ def _row(tenant_id: UUID, event: Logged, state: User, ending: tuple[Any, Any]) -
         state.is_deleted,
         state.created_at,
         state.deleted_at,
+        granted_seq,
         *ending,
     )
 

@@ -19,6 +19,8 @@ CREATE TABLE history (
     is_deleted boolean NOT NULL,
     created_at timestamptz NOT NULL,
     deleted_at timestamptz NULL,
+    -- The event that gave the role.
+    granted_seq bigint NOT NULL,
 
     -- Finds the state as of a seq: the last one that began at it or before.
     PRIMARY KEY (tenant_id, user_id, valid_from_seq)
@@ -31,6 +33,11 @@ ALTER TABLE history
 
 -- Finds the state as of a time in the same way.
 CREATE INDEX history_by_time ON history (tenant_id, user_id, valid_from, valid_from_seq);
+
+-- Finds who ever had a role, however rare, and how a role ended: by another one, or by deletion.
+CREATE INDEX history_by_role ON history (tenant_id, role, user_id, valid_from_seq) WHERE granted_seq = valid_from_seq;
+CREATE INDEX history_of_roles ON history (tenant_id, user_id, valid_from_seq)
+    WHERE granted_seq = valid_from_seq OR is_deleted;
 
 -- Rows are deleted when a person's data are erased.
 GRANT SELECT, INSERT, UPDATE, DELETE ON history TO rollbook_service;

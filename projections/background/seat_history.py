@@ -21,10 +21,14 @@ Erasures = Mapping[UUID, Mapping[int, Mapping[str, int]]]
 
 
 class SeatChange(Struct, frozen=True):
-    """The seats after an event: active users by role; roles that nobody active has are left out."""
+    """The seats after an event: active users by role; roles that nobody active has are left out.
+
+    `taken_seq` is the last event by which a seat was taken.
+    """
 
     event: Logged
     by_role: dict[str, int]
+    taken_seq: int | None
 
     @property
     def active(self) -> int:
@@ -39,22 +43,30 @@ class SeatHistory(Follower):
     """Counts on from the last change, event by event."""
 
     name = "seat_history"
-    version = 1
+    version = 2
     tables = (Table("seat_changes", ("tenant_id", "seq")), Table("seat_days", ("tenant_id", "day")))
 
     async def apply(self, batch: Batch) -> None:
-        last = await batch.connection.fetchval(_LAST, batch.tenant_id)
-        before: dict[str, int] = msgspec.json.decode(last) if last else {}
-        changes = list(changes_of(before, batch.events, await _erasures(batch)))
+        last = await batch.connection.fetchrow(_LAST, batch.tenant_id)
+        before: dict[str, int] = msgspec.json.decode(last["by_role"]) if last else {}
+        taken_seq = last["taken_seq"] if last else None
+        changes = list(changes_of(before, taken_seq, batch.events, await _erasures(batch)))
         if not changes:
             return
         await batch.connection.copy_records_to_table(
             "seat_changes",
             records=[
-                (batch.tenant_id, each.event.seq, each.event.recorded_at, each.active, _json(each.by_role))
+                (
+                    batch.tenant_id,
+                    each.event.seq,
+                    each.event.recorded_at,
+                    each.active,
+                    _json(each.by_role),
+                    each.taken_seq,
+                )
                 for each in changes
             ],
-            columns=("tenant_id", "seq", "recorded_at", "active", "by_role"),
+            columns=("tenant_id", "seq", "recorded_at", "active", "by_role", "taken_seq"),
         )
         days = [(batch.tenant_id, *day) for day in days_of(sum(before.values()), changes)]
         await batch.connection.executemany(_PUT_DAY, days)
@@ -74,7 +86,10 @@ async def _erasures(batch: Batch) -> Erasures:
 
 
 def changes_of(
-    before: dict[str, int], events: Sequence[Logged], erasures: Erasures = MappingProxyType({})
+    before: dict[str, int],
+    taken_seq: int | None,
+    events: Sequence[Logged],
+    erasures: Erasures = MappingProxyType({}),
 ) -> Iterator[SeatChange]:
     """The seats after each of the events that changes them, counted on from those before."""
     active = Counter(before)
@@ -82,7 +97,9 @@ def changes_of(
         counted = _counted(event, erasures)
         if counted:
             active.update(counted)
-            yield SeatChange(event, {role: active[role] for role in sorted(active) if active[role]})
+            if sum(counted.values()) > 0:
+                taken_seq = event.seq
+            yield SeatChange(event, {role: active[role] for role in sorted(active) if active[role]}, taken_seq)
 
 
 def _counted(event: Logged, erasures: Erasures) -> dict[str, int]:
@@ -116,7 +133,7 @@ _ERASURES = """
     WHERE tenant_id = $1 AND stream_id = ANY ($2) AND type = 'PersonalDataErased'
 """
 
-_LAST = "SELECT by_role FROM seat_changes WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1"
+_LAST = "SELECT by_role, taken_seq FROM seat_changes WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1"
 
 _PUT_DAY = """
     INSERT INTO seat_days AS known

@@ -8,6 +8,8 @@ CREATE TABLE seat_changes (
     -- Active users in all, and by role: {"admin": 2, "member": 40}. Roles that nobody active has are left out.
     active int NOT NULL,
     by_role jsonb NOT NULL,
+    -- The last event by which a seat was taken; NULL: none ever was.
+    taken_seq bigint NULL,
 
     -- Finds the seats as of a seq.
     PRIMARY KEY (tenant_id, seq)

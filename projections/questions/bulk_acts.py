@@ -1,7 +1,7 @@
 """Bulk acts: many people changed by one actor within a short time."""
 
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -10,13 +10,17 @@ from uuid import UUID
 import asyncpg
 from msgspec import Meta, Struct
 
-from projections.question import Asking, Page, Period, Question, seq_after
+from projections.question import Asking, Page, Period, Question, page_up_to, seq_after
 
-READ_AT_A_TIME = 10_000  # events
+PART = 100_000  # events that are looked at for one page
+READ_AT_A_TIME = 10_000
 
 
 class BulkAct(Struct, frozen=True, kw_only=True):
-    """A time in which one actor changed so many people: from the first to the last of the acts."""
+    """A time in which one actor changed so many people: from the first to the last of the acts.
+
+    One that goes on past a seq that is a multiple of 100,000 is told in parts.
+    """
 
     first_seq: int
     last_seq: int
@@ -41,72 +45,82 @@ class BulkActsAsked(Period, frozen=True, kw_only=True):
 
 @dataclass
 class _Acts:
-    """What one actor did in the last minutes, and to how many."""
+    """What one actor did in the last minutes, each with its number, and to how many."""
 
-    recent: deque[tuple[datetime, int, UUID]] = field(default_factory=deque)
+    recent: deque[tuple[datetime, int, UUID, int]] = field(default_factory=deque)
     people: Counter[UUID] = field(default_factory=Counter)
     count: int = 0  # of all that it ever did
+    counted: int = 0  # of those that are in a bulk act
+
+    def add(self, at: datetime, seq: int, user_id: UUID) -> None:
+        self.count += 1
+        self.recent.append((at, seq, user_id, self.count))
+        self.people[user_id] += 1
+
+    def forget(self, until: datetime) -> None:
+        while self.recent[0][0] <= until:
+            user_id = self.recent.popleft()[2]
+            self.people[user_id] -= 1
+            if not self.people[user_id]:
+                del self.people[user_id]
 
 
 async def _bulk_acts(asking: Asking[BulkActsAsked]) -> Page[BulkAct]:
-    """One look at each event of the period; all in one page, for there are few of them."""
-    finder = Finder(asking.asked.people or 50, timedelta(minutes=asking.asked.minutes or 5))
-    found: list[BulkAct] = []
-    after = seq_after(asking)
-    while True:
-        rows = await asking.pool.fetch(_ACTS, asking.tenant_id, after, asking.settled.to_seq, READ_AT_A_TIME)
-        found += finder.find(rows)
-        if len(rows) < READ_AT_A_TIME:
-            break
-        after = rows[-1]["seq"]
-    return Page(sorted([*found, *finder.end()], key=lambda each: each.first_seq))
+    """Looks at one part of the log, in the order of the acts' ends: those that are found are all that is kept of it."""
+    after, to_seq, minutes = seq_after(asking), asking.settled.to_seq, timedelta(minutes=asking.asked.minutes or 5)
+    part_after = after // PART * PART
+    part_to = min(part_after + PART, to_seq)
+    if after >= to_seq:
+        return Page([])
+    finder = Finder(asking.asked.people or 50, minutes, part_after)
+    looked_to = await asking.pool.fetchval(_BEFORE, asking.tenant_id, part_after + 1, minutes)
+    looked_to = max(looked_to, part_after - PART, asking.settled.after_seq)
+    while looked_to < part_to:
+        rows = await asking.pool.fetch(_ACTS, asking.tenant_id, looked_to, min(looked_to + READ_AT_A_TIME, part_to))
+        finder.look_at(rows)
+        looked_to += READ_AT_A_TIME
+    found = sorted((each for each in finder.found() if each.last_seq > after), key=lambda each: each.last_seq)
+    return page_up_to(found[: asking.limit], asking.limit, lambda each: each.last_seq, part_to, to_seq)
 
 
 class Finder:
-    """Looks at acts one after the other; a time without enough of them ends a bulk act."""
+    """Looks at acts one after the other; a time without enough of them ends a bulk act.
 
-    def __init__(self, people: int, window: timedelta) -> None:
+    Acts up to `after_seq` are remembered only for those that come.
+    """
+
+    def __init__(self, people: int, window: timedelta, after_seq: int) -> None:
         self._people = people
         self._window = window
-        self._acts: dict[tuple[str, str], _Acts] = {}
+        self._after_seq = after_seq
+        self._acts: defaultdict[tuple[str, str], _Acts] = defaultdict(_Acts)
+        self._found: list[BulkAct] = []
         self._open: dict[tuple[str, str], BulkAct] = {}
-        self._before: dict[tuple[str, str], int] = {}  # what the actor had done before the open bulk act
 
-    def find(self, rows: Sequence[asyncpg.Record]) -> Iterator[BulkAct]:
-        """The bulk acts that end with these acts."""
+    def look_at(self, rows: Sequence[asyncpg.Record]) -> None:
         for row in rows:
             key = row["source"], row["actor"]
-            acts = self._acts.setdefault(key, _Acts())
-            acts.recent.append((row["recorded_at"], row["seq"], row["stream_id"]))
-            acts.people[row["stream_id"]] += 1
-            acts.count += 1
-            self._forget(acts, row["recorded_at"])
-            if len(acts.people) > self._people:
-                ended = self._extend(key, acts)
-                if ended:
-                    yield ended
+            acts = self._acts[key]
+            acts.add(row["recorded_at"], row["seq"], row["stream_id"])
+            acts.forget(row["recorded_at"] - self._window)
+            if len(acts.people) > self._people and row["seq"] > self._after_seq:
+                self._extend(key, acts)
 
-    def end(self) -> Iterable[BulkAct]:
-        """Those that have not ended yet."""
-        return self._open.values()
+    def found(self) -> Sequence[BulkAct]:
+        return [*self._found, *self._open.values()]
 
-    def _forget(self, acts: _Acts, now: datetime) -> None:
-        while acts.recent[0][0] <= now - self._window:
-            _, _, user_id = acts.recent.popleft()
-            acts.people[user_id] -= 1
-            if not acts.people[user_id]:
-                del acts.people[user_id]
-
-    def _extend(self, key: tuple[str, str], acts: _Acts) -> BulkAct | None:
-        """Let the open bulk act go on, or begin another one; the one that ended by this."""
-        began, first_seq, _ = acts.recent[0]
-        ended, last_seq, _ = acts.recent[-1]
-        before, people = self._open.get(key), len(acts.people)
-        goes_on = before is not None and first_seq <= before.last_seq
-        if before is not None and goes_on:
+    def _extend(self, key: tuple[str, str], acts: _Acts) -> None:
+        """Let the open bulk act go on, or begin another one."""
+        began, first_seq, _, first_count = acts.recent[0]
+        ended, last_seq, _, last_count = acts.recent[-1]
+        events, people = last_count - first_count + 1, len(acts.people)
+        before = self._open.get(key)
+        if before is not None and first_seq <= before.last_seq:
+            events = before.events + last_count - acts.counted
             began, first_seq, people = before.began_at, before.first_seq, max(before.people, people)
-        else:
-            self._before[key] = acts.count - len(acts.recent)
+        elif before is not None:
+            self._found.append(before)
+        acts.counted = last_count
         source, actor = key
         self._open[key] = BulkAct(
             first_seq=first_seq,
@@ -115,20 +129,25 @@ class Finder:
             ended_at=ended,
             source=source,
             actor=actor,
-            events=acts.count - self._before[key],
+            events=events,
             people=people,
         )
-        return None if goes_on else before
 
 
 BULK_ACTS: Question[BulkActsAsked, BulkAct] = Question(
     "bulk-acts", "Many people changed by one actor within minutes", BulkActsAsked, BulkAct, _bulk_acts
 )
 
+# The last seq that is not within the minutes before an event.
+_BEFORE = """
+    SELECT rollbook.last_seq_before($1, recorded_at - $3::interval)
+    FROM rollbook.events
+    WHERE tenant_id = $1 AND seq = $2
+"""
+
 _ACTS = """
     SELECT seq, recorded_at, source, actor, stream_id
     FROM rollbook.events
     WHERE tenant_id = $1 AND seq > $2 AND seq <= $3 AND stream_id <> tenant_id
     ORDER BY seq
-    LIMIT $4
 """

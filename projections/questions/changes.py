@@ -10,7 +10,9 @@ from msgspec import Meta, Struct
 from engine.events import Change
 from engine.user import User
 from projections.histories import USER
-from projections.question import Asking, Page, Period, Question, page_of, seq_after
+from projections.question import Asking, Page, Period, Question, page_up_to, seq_after
+
+MOST_LOOKED_AT = 10_000  # events for one page
 
 Kind = Literal["joined", "left", "returned", "role", "attributes"]
 
@@ -39,16 +41,18 @@ class ChangesAsked(Period, frozen=True, kw_only=True):
 
 
 async def _changes(asking: Asking[ChangesAsked]) -> Page[PersonChanged]:
+    after, to_seq, user_id = seq_after(asking), asking.settled.to_seq, asking.asked.user
+    looked_to = to_seq if user_id else min(to_seq, after + MOST_LOOKED_AT)
     rows = await asking.pool.fetch(
-        _CHANGES if asking.asked.user is None else _CHANGES_OF_ONE,
+        _CHANGES if user_id is None else _CHANGES_OF_ONE,
         asking.tenant_id,
         asking.settled.after_seq,
-        asking.settled.to_seq,
-        seq_after(asking),
+        to_seq,
+        after,
         asking.limit,
-        *([] if asking.asked.user is None else [asking.asked.user]),
+        looked_to if user_id is None else user_id,
     )
-    return page_of([_changed(row) for row in rows], asking.limit, lambda each: each.first_seq)
+    return page_up_to([_changed(row) for row in rows], asking.limit, lambda each: each.first_seq, looked_to, to_seq)
 
 
 CHANGES: Question[ChangesAsked, PersonChanged] = Question(
@@ -128,7 +132,7 @@ _CHANGES = f"""
         FROM rollbook.events
         WHERE tenant_id = $1
             AND seq > $4
-            AND seq <= $3
+            AND seq <= $6
             AND stream_id <> tenant_id
             AND NOT EXISTS (
                 SELECT
@@ -145,17 +149,26 @@ _CHANGES = f"""
     ORDER BY first_seq
 """  # noqa: S608  constants
 
+# Of an erased person there are no states, but events.
 _CHANGES_OF_ONE = f"""
     SELECT touched.*, before.state AS before, after.state AS after
     FROM (
-        SELECT min(valid_from_seq) AS first_seq, $6::uuid AS user_id
-        FROM rollbook.history
-        WHERE tenant_id = $1 AND user_id = $6 AND valid_from_seq > $4 AND valid_from_seq <= $3
-        HAVING min(valid_from_seq) = (
-            SELECT min(valid_from_seq)
-            FROM rollbook.history
-            WHERE tenant_id = $1 AND user_id = $6 AND valid_from_seq > $2
-        )
+        SELECT first_seq, $6::uuid AS user_id
+        FROM (
+            SELECT coalesce(
+                (
+                    SELECT min(valid_from_seq)
+                    FROM rollbook.history
+                    WHERE tenant_id = $1 AND user_id = $6 AND valid_from_seq > $2
+                ),
+                (
+                    SELECT min(seq)
+                    FROM rollbook.events
+                    WHERE tenant_id = $1 AND stream_id = $6 AND stream_id <> tenant_id AND seq > $2
+                )
+            ) AS first_seq
+        ) AS first
+        WHERE first_seq > $4 AND first_seq <= $3
         LIMIT $5
     ) AS touched
     {_STATES}

@@ -8,7 +8,7 @@ import asyncpg
 import msgspec
 from msgspec import Meta, Struct
 
-from projections.question import Asking, Page, Period, Question, page_of, seq_after
+from projections.question import Asking, Page, Period, Question, page_of, page_up_to, seq_after
 
 
 class Move(Struct, frozen=True, kw_only=True, rename={"user_name": "userName"}):
@@ -76,6 +76,8 @@ class MoversAsked(Period, frozen=True, kw_only=True):
 
 
 TARGET = 60  # seconds
+LATEST = 4_102_444_800_000  # milliseconds from 1970 to 2100; what claims to be later is no time
+MOST_LOOKED_AT = 2_500  # events for one page
 
 
 async def _joiners(asking: Asking[MovesAsked]) -> Page[Joiner]:
@@ -84,30 +86,26 @@ async def _joiners(asking: Asking[MovesAsked]) -> Page[Joiner]:
 
 
 async def _leavers(asking: Asking[LeaversAsked]) -> Page[Leaver]:
-    after, target = seq_after(asking), asking.asked.target_seconds
-    target = TARGET if target is None else target
-    found: list[Leaver] = []
-    while len(found) < asking.limit:
-        rows = await asking.pool.fetch(_LEAVERS, asking.tenant_id, after, asking.settled.to_seq, asking.limit)
-        leavers = [_leaver(row, target) for row in rows]
-        found += [each for each in leavers if asking.asked.in_time in {None, each.in_time}]
-        if len(rows) < asking.limit:
-            break
-        after = leavers[-1].seq
-    return page_of(found[: asking.limit], asking.limit, lambda each: each.seq)
+    """Looks at so many at most for those who are asked for."""
+    after, to_seq = seq_after(asking), asking.settled.to_seq
+    target = TARGET if asking.asked.target_seconds is None else asking.asked.target_seconds
+    many = asking.limit if asking.asked.in_time is None else MOST_LOOKED_AT
+    rows = await asking.pool.fetch(_LEAVERS, asking.tenant_id, after, to_seq, many)
+    leavers = [_leaver(row, target) for row in rows]
+    found = [each for each in leavers if asking.asked.in_time in {None, each.in_time}][: asking.limit]
+    looked_to = rows[-1]["seq"] if len(rows) == many else to_seq
+    return page_up_to(found, asking.limit, lambda each: each.seq, looked_to, to_seq)
 
 
 async def _movers(asking: Asking[MoversAsked]) -> Page[Mover]:
-    rows = await asking.pool.fetch(
-        _MOVERS,
-        asking.tenant_id,
-        seq_after(asking),
-        asking.settled.to_seq,
-        asking.limit,
-        list(asking.asked.role),
-        list(PLACE),
-    )
-    return page_of([_mover(row) for row in rows], asking.limit, lambda each: each.seq)
+    """Looks at so many at most for those who are asked for."""
+    after, to_seq, roles = seq_after(asking), asking.settled.to_seq, list(asking.asked.role)
+    looked_to = to_seq
+    if roles:
+        last = await asking.pool.fetchval(_ROLES_ASSIGNED, asking.tenant_id, after, to_seq, MOST_LOOKED_AT - 1)
+        looked_to = last or to_seq
+    rows = await asking.pool.fetch(_MOVERS, asking.tenant_id, after, looked_to, asking.limit, roles, list(PLACE))
+    return page_up_to([_mover(row) for row in rows], asking.limit, lambda each: each.seq, looked_to, to_seq)
 
 
 JOINERS: Question[MovesAsked, Joiner] = Question(
@@ -123,9 +121,10 @@ MOVERS: Question[MoversAsked, Mover] = Question(
 
 def arrived_at(request_id: UUID) -> datetime | None:
     """When a request arrived: its id begins with the milliseconds since 1970 (RFC 9562 §5.7). None of other ids."""
-    if request_id.version != 7:
+    milliseconds = request_id.int >> 80
+    if request_id.version != 7 or milliseconds > LATEST:
         return None
-    return datetime.fromtimestamp((request_id.int >> 80) / 1000, UTC)
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _leaver(row: asyncpg.Record, target: float) -> Leaver:
@@ -167,16 +166,19 @@ _JOINERS = f"""
         {_MOVE},
         (moved.data ->> 'active')::boolean AS active,
         moved.data ->> 'role' AS role,
-        assigned.data ->> 'to' AS assigned_role,
-        assigned.recorded_at AS assigned_at,
-        extract(epoch FROM assigned.recorded_at - moved.recorded_at)::float AS seconds_until_assigned
+        assigned.role AS assigned_role,
+        assigned.valid_from AS assigned_at,
+        extract(epoch FROM assigned.valid_from - moved.recorded_at)::float AS seconds_until_assigned
     FROM rollbook.events AS moved
     {_STATE}
     LEFT JOIN LATERAL (
-        SELECT recorded_at, data
-        FROM rollbook.events
-        WHERE tenant_id = $1 AND stream_id = moved.stream_id AND version > 1 AND type = 'RoleAssigned'
-        ORDER BY version
+        SELECT role, valid_from
+        FROM rollbook.history
+        WHERE tenant_id = $1
+            AND user_id = moved.stream_id
+            AND valid_from_seq > moved.seq
+            AND granted_seq = valid_from_seq
+        ORDER BY valid_from_seq
         LIMIT 1
     ) AS assigned ON true
     WHERE moved.tenant_id = $1 AND moved.type = 'UserProvisioned' AND moved.seq > $2 AND moved.seq <= $3
@@ -213,6 +215,16 @@ _LEAVERS = f"""
     ) AS returned ON true
     ORDER BY moved.seq
 """  # noqa: S608  constants
+
+# The seq of the last one of so many.
+_ROLES_ASSIGNED = """
+    SELECT seq
+    FROM rollbook.events
+    WHERE tenant_id = $1 AND type = 'RoleAssigned' AND seq > $2 AND seq <= $3
+    ORDER BY seq
+    OFFSET $4
+    LIMIT 1
+"""
 
 _MOVERS = f"""
     SELECT

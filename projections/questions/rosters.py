@@ -12,8 +12,10 @@ from engine import resource
 from engine.refusals import NotFound
 from engine.schema import ENTERPRISE
 from projections.histories import USER
-from projections.question import Asking, AsOf, Page, Question, id_after, page_of
+from projections.question import Asking, AsOf, Page, Question, id_after
 from projections.users import user_of
+
+MOST_LOOKED_AT = 10_000  # people for one page
 
 
 class By(Struct, frozen=True):
@@ -69,21 +71,30 @@ class PersonAsked(AsOf, frozen=True, kw_only=True):
 
 
 async def _roster(asking: Asking[RosterAsked]) -> Page[PersonThen]:
-    asked = asking.asked
-    rows = await asking.pool.fetch(
-        _ROSTER,
-        asking.tenant_id,
-        asking.settled.to_seq,
-        id_after(asking),
-        asking.limit,
-        list(asked.role),
-        asked.active,
-        asked.deleted,
-        asked.manager,
-        asked.inactive_since,
-        asked.untouched_since,
-    )
-    return page_of([_person(row) for row in rows], asking.limit, lambda each: each.id)
+    """Looks at people until the page is full, and at so many at most: who is rare is not looked for without an end."""
+    asked, seq, after = asking.asked, asking.settled.to_seq, id_after(asking)
+    filters = list(asked.role), asked.active, asked.deleted, asked.manager, asked.inactive_since, asked.untouched_since
+    found: list[PersonThen] = []
+    looked, many = 0, asking.limit
+    while looked < MOST_LOOKED_AT:
+        people = await _candidates(asking, after, many)
+        rows = await asking.pool.fetch(_ROSTER, asking.tenant_id, seq, people, asking.limit - len(found), *filters)
+        found += [_person(row) for row in rows]
+        if len(found) == asking.limit:
+            return Page(found, str(found[-1].id))
+        if len(people) < many:
+            return Page(found)
+        after, looked, many = people[-1], looked + many, min(many * 4, 2_500)
+    return Page(found, str(after))
+
+
+async def _candidates(asking: Asking[RosterAsked], after: UUID, many: int) -> list[UUID]:
+    """The ids of the next people, of those who ever had one of the roles if any are asked for."""
+    if not asking.asked.role:
+        rows = await asking.pool.fetch(_PEOPLE, asking.tenant_id, after, many)
+    else:
+        rows = await asking.pool.fetch(_OF_ROLES, asking.tenant_id, after, many, list(asking.asked.role))
+    return [row["id"] for row in rows]
 
 
 async def _one(asking: Asking[PersonAsked]) -> Page[PersonThen]:
@@ -135,7 +146,7 @@ def _person(row: asyncpg.Record) -> PersonThen:
 
 
 _SHOWN = {"userName", "role"}
-MANAGER = f"{ENTERPRISE}:manager"
+MANAGER = f"{ENTERPRISE}:manager.value"
 
 
 def _by(text: str) -> By:
@@ -149,7 +160,7 @@ _BY = """
     )
 """
 
-# The person's last state at that seq, and the events around it that gave the role and took it.
+# The person's last state at that seq, and the events that gave the role of it and took it away, if it is taken by now.
 _THEN = f"""
     CROSS JOIN LATERAL (
         SELECT {USER}
@@ -161,34 +172,62 @@ _THEN = f"""
     CROSS JOIN LATERAL (
         SELECT {_BY} AS granted
         FROM rollbook.events AS by
-        WHERE tenant_id = $1
-            AND stream_id = people.id
-            AND version <= person.version
-            AND type IN ('UserProvisioned', 'RoleAssigned')
-        ORDER BY version DESC
-        LIMIT 1
+        WHERE tenant_id = $1 AND seq = person.granted_seq
     ) AS granted
     LEFT JOIN LATERAL (
         SELECT {_BY} AS ended
         FROM rollbook.events AS by
         WHERE tenant_id = $1
-            AND stream_id = people.id
-            AND version > person.version
-            AND type IN ('RoleAssigned', 'UserDeleted')
-        ORDER BY version
-        LIMIT 1
+            AND seq = (
+                SELECT valid_from_seq
+                FROM rollbook.history
+                WHERE tenant_id = $1
+                    AND user_id = people.id
+                    AND valid_from_seq > person.granted_seq
+                    AND (granted_seq = valid_from_seq OR is_deleted)
+                ORDER BY valid_from_seq
+                LIMIT 1
+            )
     ) AS ended ON true
 """  # noqa: S608  constants
 
 _COLUMNS = "person.*, granted.granted, ended.ended"
 
+_PEOPLE = "SELECT id FROM rollbook.users WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3"
+
+# From one person to the next by the index, past however many states of each.
+_OF_ROLES = """
+    WITH RECURSIVE people AS (
+        SELECT $2::uuid AS id, 0 AS place
+        UNION ALL
+        SELECT (
+            SELECT min(next.user_id::text)::uuid
+            FROM unnest($4::text[]) AS wanted(role)
+            CROSS JOIN LATERAL (
+                SELECT user_id
+                FROM rollbook.history
+                WHERE tenant_id = $1
+                    AND role = wanted.role
+                    AND user_id > people.id
+                    AND granted_seq = valid_from_seq
+                ORDER BY user_id
+                LIMIT 1
+            ) AS next
+        ), people.place + 1
+        FROM people
+        WHERE people.id IS NOT NULL AND people.place < $3
+    )
+    SELECT id
+    FROM people
+    WHERE id IS NOT NULL AND place > 0
+    ORDER BY place
+"""
+
 _ROSTER = f"""
     SELECT {_COLUMNS}
-    FROM rollbook.users AS people
+    FROM unnest($3::uuid[]) AS people(id)
     {_THEN}
-    WHERE people.tenant_id = $1
-        AND people.id > $3
-        AND (cardinality($5::text[]) = 0 OR person.role = ANY ($5))
+    WHERE (cardinality($5::text[]) = 0 OR person.role = ANY ($5))
         AND ($6::boolean IS NULL OR person.active = $6)
         AND ($7::boolean IS NULL OR person.is_deleted = $7)
         AND ($8::boolean IS NULL OR (person.attributes ->> '{MANAGER}' IS NOT NULL) = $8)
@@ -199,7 +238,7 @@ _ROSTER = f"""
                 AND user_id = people.id
                 AND valid_from_seq <= $2
                 AND active
-                AND (valid_to IS NULL OR valid_to > $9)
+                AND (valid_to_seq IS NULL OR valid_to_seq > $2 OR valid_to > $9)
         ))
         AND ($10::timestamptz IS NULL OR person.valid_from < $10)
     ORDER BY people.id

@@ -1,7 +1,7 @@
 """Seats: how many were taken at a moment, each change with its reason, and the peaks of days and months."""
 
-from datetime import date, datetime, timedelta
-from typing import Annotated, Literal
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 import asyncpg
@@ -9,8 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from engine.refusals import BadRequest
-from projections.question import Asking, AsOf, Page, Period, Question, page_of, seq_after
-from projections.seat_curve import SeatCurve
+from projections.question import Asking, AsOf, Page, Period, Question, Settled, page_of, seq_after
 
 
 class SeatChangeShown(Struct, frozen=True, kw_only=True):
@@ -59,11 +58,15 @@ class PeaksAsked(Period, frozen=True, kw_only=True):
 
     by: Annotated[Literal["day", "month"], Meta(description="The peaks of days, or of months.")] = "month"
 
+    def pinned(self, settled: Settled) -> Self:
+        """Days without events pass, too."""
+        return msgspec.structs.replace(self, to=self.to or datetime.now(UTC), to_seq=settled.to_seq)
+
 
 async def _then(asking: Asking[SeatsAsked]) -> Page[SeatsThen]:
     seq = asking.settled.to_seq
     row = await asking.pool.fetchrow(_THEN, asking.tenant_id, seq)
-    last = await asking.pool.fetch(_LAST_TAKEN, asking.tenant_id, seq)
+    last = await asking.pool.fetch(_LAST_TAKEN, asking.tenant_id, row["taken_seq"]) if row else []
     then = SeatsThen(
         as_of_seq=seq,
         active=row["active"] if row else 0,
@@ -79,29 +82,82 @@ async def _changes(asking: Asking[SeatChangesAsked]) -> Page[SeatChangeShown]:
 
 
 async def _peaks(asking: Asking[PeaksAsked]) -> Page[SeatPeak]:
-    days = await asking.pool.fetchrow(_DAYS, asking.tenant_id, asking.asked.from_, asking.asked.to)
-    first, last = _day_after(asking, days["first"]), days["last"]
-    if first is None or first > last:
+    """Of whole days as they were counted; those on which the part of the log begins and ends are counted afresh."""
+    settled, by = asking.settled, asking.asked.by
+    edges = await asking.pool.fetchrow(
+        _EDGES, asking.tenant_id, settled.after_seq, settled.to_seq, asking.asked.after_seq
+    )
+    periods = _periods(asking, edges)
+    if not periods:
         return Page([])
-    curve, by = SeatCurve(asking.pool), asking.asked.by
-    until = min(last, first + timedelta(days=(asking.limit - 1) * {"day": 1, "month": 28}[by]))
-    peaks = curve.peaks_by_day if by == "day" else curve.peaks_by_month
-    found = [SeatPeak(each.first_day, each.peak, each.active) for each in await peaks(asking.tenant_id, first, until)]
-    is_end = until == last and len(found) <= asking.limit
-    return Page(found[: asking.limit], None if is_end else found[: asking.limit][-1].first_day.isoformat())
+    first, behind = periods[0], _following(periods[-1], by)
+    days = await asking.pool.fetch(
+        _DAYS, asking.tenant_id, first, behind, edges["begin"], edges["end"], *_counted_afresh(settled, edges)
+    )
+    active = await asking.pool.fetchval(_OPENING, asking.tenant_id, settled.after_seq, settled.to_seq, _midnight(first))
+    page = periods[: asking.limit]
+    found: list[SeatPeak] = []
+    for start in page:
+        within = [row for row in days if start <= row["day"] < _following(start, by)]
+        peak = max([active, *(row["peak"] for row in within)])
+        active = within[-1]["active"] if within else active
+        found.append(SeatPeak(start, peak, active))
+    return Page(found, page[-1].isoformat() if len(periods) > len(page) else None)
 
 
-def _day_after(asking: Asking[PeaksAsked], first: date | None) -> date | None:
-    """Where the page begins: behind the period that the page before ended with."""
-    if asking.after is None or first is None:
-        return first
+def _periods(asking: Asking[PeaksAsked], edges: asyncpg.Record) -> list[date]:
+    """The first days of the periods on the page, and of one more if there is one."""
+    asked, today = asking.asked, datetime.now(UTC).date()
+    if edges["first"] is None or edges["end"] is None or asking.settled.after_seq > asking.settled.to_seq:
+        return []
+    starts = [edges["first"], *([asked.from_.date()] if asked.from_ else []), *filter(None, [edges["asked"]])]
+    start = _start_of(max(starts), asked.by)
+    if asking.after is not None:
+        start = max(start, _following(_start_of(_day(asking.after), asked.by), asked.by))
+    last = min(today, _last_day(asked, edges))
+    found: list[date] = []
+    while start <= last and len(found) <= asking.limit:
+        found.append(start)
+        start = _following(start, asked.by)
+    return found
+
+
+def _last_day(asked: PeaksAsked, edges: asyncpg.Record) -> date:
+    """The last one before the end of the period; if that is a seq, the one on which it was recorded."""
+    if asked.to is not None:
+        return (asked.to - datetime.resolution).date()
+    last: date = date.max if asked.to_seq is None else edges["end"]
+    return last
+
+
+def _counted_afresh(settled: Settled, edges: asyncpg.Record) -> tuple[list[int], list[int]]:
+    """The ends of the parts of the log that lie on the first day and on the last one, of which there are parts only."""
+    ranges = {(max(settled.after_seq, edges["before_end"]), settled.to_seq)}
+    if edges["begin"] is not None and edges["begin"] != edges["end"]:
+        ranges.add((settled.after_seq, edges["begin_to"]))
+    return [after for after, _ in ranges], [to for _, to in ranges]
+
+
+def _day(text: str) -> date:
     try:
-        day = date.fromisoformat(asking.after)
+        day = date.fromisoformat(text)
     except ValueError:
         raise BadRequest("after takes the key that the page before named as its end: a date.") from None
-    if asking.asked.by == "day":
-        return max(first, day + timedelta(days=1))
-    return max(first, (day.replace(day=28) + timedelta(days=4)).replace(day=1))
+    if not 1 < day.year < date.max.year:
+        raise BadRequest("after is a date on which nothing was counted.")
+    return day
+
+
+def _start_of(day: date, by: Literal["day", "month"]) -> date:
+    return day if by == "day" else day.replace(day=1)
+
+
+def _following(start: date, by: Literal["day", "month"]) -> date:
+    return start + timedelta(days=1) if by == "day" else (start + timedelta(days=31)).replace(day=1)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _change(row: asyncpg.Record) -> SeatChangeShown:
@@ -124,7 +180,7 @@ SEAT_PEAKS: Question[PeaksAsked, SeatPeak] = Question(
 )
 
 _THEN = """
-    SELECT active, by_role
+    SELECT active, by_role, taken_seq
     FROM rollbook.seat_changes
     WHERE tenant_id = $1 AND seq <= $2
     ORDER BY seq DESC
@@ -146,12 +202,7 @@ _CHANGE = """
     ) AS before ON true
 """
 
-_LAST_TAKEN = f"""
-    {_CHANGE}
-    WHERE seats.tenant_id = $1 AND seats.seq <= $2 AND seats.active > coalesce(before.active, 0)
-    ORDER BY seats.seq DESC
-    LIMIT 1
-"""
+_LAST_TAKEN = f"{_CHANGE} WHERE seats.tenant_id = $1 AND seats.seq = $2"
 
 _CHANGES = f"""
     {_CHANGE}
@@ -160,13 +211,54 @@ _CHANGES = f"""
     LIMIT $4
 """
 
-# From the first day on which seats changed, up to today, as far as the period goes.
-_DAYS = """
+# The days of the first and of the last event of the part of the log, with the part's ends on them; the first day ever
+# on which seats changed; and the day of the event behind which was asked.
+_EDGES = """
     SELECT
-        greatest(min(day), ($2::timestamptz AT TIME ZONE 'UTC')::date) AS first,
-        least(
-            (now() AT TIME ZONE 'UTC')::date,
-            ($3::timestamptz AT TIME ZONE 'UTC' - interval '1 microsecond')::date
-        ) AS last
-    FROM (SELECT day FROM rollbook.seat_days WHERE tenant_id = $1 ORDER BY day LIMIT 1) AS first
+        (SELECT day FROM rollbook.seat_days WHERE tenant_id = $1 ORDER BY day LIMIT 1) AS first,
+        days.asked,
+        days.begin,
+        rollbook.last_seq_before($1, (days.begin + 1)::timestamp AT TIME ZONE 'UTC') AS begin_to,
+        days.end,
+        rollbook.last_seq_before($1, days.end::timestamp AT TIME ZONE 'UTC') AS before_end
+    FROM (
+        SELECT
+            min((recorded_at AT TIME ZONE 'UTC')::date) FILTER (WHERE seq = $2) AS begin,
+            min((recorded_at AT TIME ZONE 'UTC')::date) FILTER (WHERE seq = $3) AS end,
+            min((recorded_at AT TIME ZONE 'UTC')::date) FILTER (WHERE seq = $4::bigint + 1) AS asked
+        FROM rollbook.events
+        WHERE tenant_id = $1 AND seq IN ($2, $3, $4::bigint + 1)
+    ) AS days
+"""
+
+_DAYS = """
+    SELECT day, peak, active
+    FROM rollbook.seat_days
+    WHERE tenant_id = $1 AND day >= $2 AND day < $3 AND ($4::date IS NULL OR day > $4) AND day < $5
+    UNION ALL
+    SELECT day, max(active), (array_agg(active ORDER BY seq DESC))[1]
+    FROM (
+        SELECT (changed.recorded_at AT TIME ZONE 'UTC')::date AS day, changed.seq, changed.active
+        FROM unnest($6::bigint[], $7::bigint[]) AS part(after_seq, to_seq)
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM rollbook.seat_changes
+            WHERE tenant_id = $1 AND seq > part.after_seq AND seq <= part.to_seq
+        ) AS changed
+    ) AS changed
+    WHERE day >= $2 AND day < $3
+    GROUP BY day
+    ORDER BY day
+"""
+
+# What was taken where the first period begins: at its midnight, or in its midst if the part of the log begins there.
+_OPENING = """
+    SELECT coalesce((
+        SELECT active
+        FROM rollbook.seat_changes
+        WHERE tenant_id = $1
+            AND seq <= (SELECT least($3, greatest($2, rollbook.last_seq_before($1, $4::timestamptz))))
+        ORDER BY seq DESC
+        LIMIT 1
+    ), 0)
 """

@@ -40,20 +40,32 @@ TOKENS: Question[TokensAsked, TokenShown] = Question(
     "tokens", "The tokens: issued, used last, expired, revoked", TokensAsked, TokenShown, _tokens
 )
 
-# Tokens are few, and so are their events.
-_TOKENS = """
+# The event that did it to the token: the first one about it from the time on at which it was recorded.
+_BY = """
+    LEFT JOIN LATERAL (
+        SELECT actor
+        FROM rollbook.events
+        WHERE tenant_id = $1
+            AND {at} IS NOT NULL
+            AND type = '{type}'
+            AND seq > (SELECT rollbook.last_seq_before($1, {at}))
+            AND data ->> 'token_id' = tokens.id::text
+        ORDER BY seq
+        LIMIT 1
+    ) AS {name} ON true
+"""
+
+_TOKENS = f"""
     SELECT
         tokens.id, tokens.name, tokens.scopes, tokens.issued_at, issued.actor AS issued_by, tokens.expires_at,
         token_uses.used_at, tokens.revoked_at, revoked.actor AS revoked_by
     FROM rollbook.tokens
     LEFT JOIN rollbook.token_uses ON token_uses.tenant_id = $1 AND token_uses.token_id = tokens.id
-    LEFT JOIN rollbook.events AS issued
-        ON issued.tenant_id = $1 AND issued.type = 'TokenIssued' AND issued.data ->> 'token_id' = tokens.id::text
-    LEFT JOIN rollbook.events AS revoked
-        ON revoked.tenant_id = $1 AND revoked.type = 'TokenRevoked' AND revoked.data ->> 'token_id' = tokens.id::text
+    {_BY.format(type="TokenIssued", at="tokens.issued_at", name="issued")}
+    {_BY.format(type="TokenRevoked", at="tokens.revoked_at", name="revoked")}
     WHERE tokens.tenant_id = $1
         AND tokens.id > $2
         AND ($4::boolean IS NULL OR (tokens.revoked_at IS NULL AND tokens.expires_at > now()) = $4)
     ORDER BY tokens.id
     LIMIT $3
-"""
+"""  # noqa: S608  constants
