@@ -1,9 +1,8 @@
 """Changes of attributes, local edits with their fate, and names: as an independent fold of the raw events has them."""
 
-import json
 import random
+from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from ops.database import Database
 from projections.follower import FOLLOWERS
 from projections.following import Following
+from tests import raw_folds
 from tests.conftest import Directory
 from tests.replays import differences
 
@@ -56,32 +56,9 @@ async def store(request: pytest.FixtureRequest, directory: Directory) -> Directo
     return directory
 
 
-async def raw(owner: asyncpg.Connection, tenant_id: UUID) -> list[dict[str, Any]]:
-    rows = await owner.fetch("SELECT * FROM rollbook.events WHERE tenant_id = $1 ORDER BY seq", tenant_id)
-    return [{**dict(row), "data": json.loads(row["data"])} for row in rows if row["stream_id"] != tenant_id]
-
-
-def values(event: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What an event changed, by attribute."""
-    data = event["data"]
-    match event["type"]:
-        case "AttributesChanged":
-            return {key: (each["from"], each["to"]) for key, each in data.get("changes", {}).items()}
-        case "RoleAssigned":
-            return {"role": (data["from"], data["to"])}
-        case "Deactivated":
-            return {"active": (True, False)}
-        case "Reactivated":
-            return {"active": (False, True)}
-        case "UserDeleted":
-            return {"active": (True, False)} if data["active"] else {}
-        case _:
-            return {}
-
-
-async def all_rows(directory: Directory, address: str) -> list[dict[str, Any]]:
+async def all_rows(directory: Directory, address: str, limit: int = 7) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    following: str | None = f"{address}{'&' if '?' in address else '?'}limit=7"
+    following: str | None = f"{address}{'&' if '?' in address else '?'}limit={limit}"
     while following:
         answer = await directory.request("GET", following)
         assert answer.status_code == 200, answer.text
@@ -90,40 +67,73 @@ async def all_rows(directory: Directory, address: str) -> list[dict[str, Any]]:
     return rows
 
 
-async def test_every_local_edit_has_exactly_one_fate(store: Directory, owner: asyncpg.Connection) -> None:
-    """Told by what happened next to the same attribute, and not by what the events say that they overwrote."""
-    expected = []
-    events = await raw(owner, store.tenant_id)
-    for place, event in enumerate(events):
-        if event["source"] != "local":
-            continue
-        for attribute, (before, after) in values(event).items():
-            if attribute == "role" and event["type"] == "AttributesChanged":
-                continue  # its spelling
-            fate: tuple[Any, ...] = ("standing", None, None)
-            for later in events[place + 1 :]:
-                if later["stream_id"] != event["stream_id"]:
-                    continue
-                changed = values(later)
-                if later["type"] == "UserDeleted":
-                    fate = ("person deleted", later["seq"], None)
-                elif attribute in later["data"].get("confirmed", {}):
-                    fate = ("confirmed", later["seq"], None)
-                elif attribute in changed and not (attribute == "role" and later["type"] == "AttributesChanged"):
-                    how = "edited again" if later["source"] == "local" else "overwritten"
-                    fate = (how, later["seq"], changed[attribute][1])
-                else:
-                    continue
-                break
-            expected.append((event["seq"], attribute, before, after, *fate))
+async def test_every_local_edit_is_told_with_its_fate_and_who_brought_it_about(
+    store: Directory, owner: asyncpg.Connection
+) -> None:
+    events = await raw_folds.people(owner, store.tenant_id)
+    by_seq = {each["seq"]: each for each in events}
 
     found = await all_rows(store, "/v1/local-edits")
 
-    names = ("seq", "attribute", "before", "after", "fate", "ended_seq", "replaced_by")
-    assert [tuple(row[name] for name in names) for row in found] == sorted(expected, key=lambda each: each[:2])
+    names = (
+        "user_id",
+        "version",
+        "attribute",
+        "seq",
+        "before",
+        "after",
+        "fate",
+        "ended_seq",
+        "ended_at",
+        "ended_version",
+    )
+    told = [tuple(row[name] for name in (*names, "replaced_by")) for row in found]
+    expected = raw_folds.local_edits(events)
+    assert told == [(str(row[0]), *row[1:8], shown(row[8]), *row[9:]) for row in expected]
     assert {row["fate"] for row in found} >= {"overwritten", "edited again"}
-    standing = await all_rows(store, "/v1/local-edits?fate=standing")
-    assert standing == [row for row in found if row["fate"] == "standing"]
+    for row in found:
+        began, ended = by_seq[row["seq"]], by_seq.get(row["ended_seq"], {})
+        assert (row["actor"], row["recorded_at"]) == (began["actor"], shown(began["recorded_at"]))
+        assert (row["token_id"], row["request_id"]) == (str(began["token_id"]), str(began["request_id"]))
+        assert row["ended_by"] == ended.get("actor")
+        assert row["ended_token_id"] == (str(ended["token_id"]) if ended else None)
+        assert row["ended_request_id"] == (str(ended["request_id"]) if ended else None)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"fate": "standing"},
+        {"fate": "overwritten,confirmed"},
+        {"attribute": "title"},
+        {"attribute": "role", "fate": "standing"},
+    ],
+)
+async def test_local_edits_are_chosen_by_fate_attribute_person_and_period(
+    store: Directory, chosen: dict[str, str]
+) -> None:
+    found = await all_rows(store, "/v1/local-edits")
+    middle, user = found[len(found) // 2], found[0]["user_id"]
+    expected = [row for row in found if all(row[name] in text.split(",") for name, text in chosen.items())]
+    query = "&".join(f"{name}={text}" for name, text in chosen.items())
+
+    assert await all_rows(store, f"/v1/local-edits?{query}") == expected
+    assert await all_rows(store, f"/v1/local-edits?{query}&user={user}") == [
+        row for row in expected if row["user_id"] == user
+    ]
+    seq = middle["seq"]
+    assert await all_rows(store, f"/v1/local-edits?{query}&after_seq={seq}") == [
+        row for row in expected if row["seq"] > seq
+    ]
+    ended = sorted((row for row in expected if row["ended_seq"]), key=lambda row: (row["ended_seq"], row["attribute"]))
+    assert await all_rows(store, f"/v1/local-edits?{query}&by=end") == ended
+    assert await all_rows(store, f"/v1/local-edits?{query}&by=end&after_seq={seq}&user={user}") == [
+        row for row in ended if row["ended_seq"] > seq and row["user_id"] == user
+    ]
+
+
+def shown(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
 async def test_what_stands_is_what_the_people_say_of_themselves(store: Directory) -> None:
@@ -140,9 +150,11 @@ async def test_what_stands_is_what_the_people_say_of_themselves(store: Directory
 async def test_every_change_of_an_attribute_is_found(
     store: Directory, owner: asyncpg.Connection, attribute: str
 ) -> None:
-    events = await raw(owner, store.tenant_id)
+    events = await raw_folds.people(owner, store.tenant_id)
     expected = [
-        (each["seq"], str(each["stream_id"]), *values(each)[attribute]) for each in events if attribute in values(each)
+        (each["seq"], str(each["stream_id"]), *raw_folds.values(each)[attribute])
+        for each in events
+        if attribute in raw_folds.values(each)
     ]
 
     found = await all_rows(store, f"/v1/attribute-changes?attribute={attribute}")
@@ -157,31 +169,74 @@ async def test_every_change_of_an_attribute_is_found(
 
 
 async def test_a_name_leads_to_whoever_had_it_at_that_time(store: Directory, owner: asyncpg.Connection) -> None:
-    events = await raw(owner, store.tenant_id)
-    last = events[-1]["seq"]
+    events = await raw_folds.people(owner, store.tenant_id)
+    held = raw_folds.identities(events)
     for name in {*(f"P{number}" for number in range(7)), "q10", "nobody"}:
-        for seq in range(1, last + 1, 9):
-            expected = {user for user, names in names_at(events, seq).items() if names.get("userName") == name.lower()}
+        for seq in range(1, events[-1]["seq"] + 1, 9):
             found = await all_rows(store, f"/v1/identities?attribute=userName&value={name}&as_of_seq={seq}")
-            assert {row["user_id"] for row in found} == expected, (name, seq)
-    addresses = await all_rows(store, "/v1/identities?value=P1@x.example")
-    assert {row["attribute"] for row in addresses} <= {"emails"}
-    assert all(row["to_seq"] is None or row["from_seq"] < row["to_seq"] for row in addresses)
+            assert {row["user_id"] for row in found} == {
+                str(row[0])
+                for row in held
+                if row[1:3] == ("userName", name.lower()) and row[4] <= seq and (row[6] is None or row[6] > seq)
+            }
 
 
-def names_at(events: list[dict[str, Any]], seq: int) -> dict[str, dict[str, str]]:
-    people: dict[str, dict[str, str]] = {}
-    for event in events:
-        if event["seq"] > seq:
-            break
-        user = str(event["stream_id"])
-        if event["type"] == "UserProvisioned":
-            people[user] = {"userName": event["data"]["attributes"]["userName"].lower()}
-        elif event["type"] == "UserDeleted":
-            people[user] = {}
-        elif "userName" in values(event):
-            people[user] = {"userName": values(event)["userName"][1].lower()}
-    return people
+@pytest.mark.parametrize("value", ["P1@x.example", "E0", "p3"])
+async def test_whoever_ever_had_a_name_is_told_with_its_spelling_until_then(
+    store: Directory, owner: asyncpg.Connection, value: str
+) -> None:
+    held = raw_folds.identities(await raw_folds.people(owner, store.tenant_id))
+    form = {"externalId": value}
+    expected = [row for row in held if row[2] == form.get(row[1], value.lower())]
+    last = max(seq for row in held for seq in (row[4], row[6] or 0))
+
+    found = await all_rows(store, f"/v1/identities?value={value}")
+
+    def told(row: dict[str, Any]) -> tuple[Any, ...]:
+        return row["user_id"], row["attribute"], row["value"], row["from_seq"], row["to_seq"]
+
+    assert found
+    assert sorted(map(told, found)) == sorted((str(row[0]), row[1], row[3], row[4], row[6]) for row in expected)
+    middle = last // 2
+    until_then = await all_rows(store, f"/v1/identities?value={value}&as_of_seq={middle}&held=ever")
+    assert sorted(map(told, until_then)) == sorted(
+        (str(row[0]), row[1], row[3], row[4], row[6] if row[6] and row[6] <= middle else None)
+        for row in expected
+        if row[4] <= middle
+    )
+
+
+async def test_no_page_loses_one_of_the_names_that_an_event_gave(directory: Directory) -> None:
+    """As Entra sends it: one text as userName, externalId and address; and then it is somebody else's."""
+    await directory.set_settings(email_case="keep")
+    text = "ann@contoso.example"
+    names = {"externalId": text, "emails": [{"type": "work", "value": text}, {"type": "home", "value": text.upper()}]}
+    for _ in range(3):
+        user = await directory.create(text, **names)
+        await directory.request("DELETE", f"/scim/v2/Users/{user}")
+    await Following(directory.services.pool, FOLLOWERS).catch_up()
+
+    whole = (await directory.request("GET", f"/v1/identities?value={text}")).json()["rows"]
+    assert [row["attribute"] for row in whole] == ["emails", "externalId", "userName"] * 3
+    for limit in (1, 2, 4):
+        assert await all_rows(directory, f"/v1/identities?value={text}", limit) == whole
+
+
+async def test_long_names_are_told_apart_to_the_last_character(directory: Directory) -> None:
+    same = "x" * 490
+    people = [await directory.create(f"p{end}", externalId=f"{same}{end}", microsoftId=f"ẞ{same}{end}") for end in "ab"]
+    await Following(directory.services.pool, FOLLOWERS).catch_up()
+
+    for user, end in zip(people, "ab", strict=True):
+        for name, value in (("externalId", f"{same}{end}"), ("microsoftId", f"SS{same}{end}")):
+            found = await all_rows(directory, f"/v1/identities?attribute={name}&value={value}")
+            assert [row["user_id"] for row in found] == [user]
+
+
+async def test_the_tenant_itself_is_no_person_of_whom_something_changed(directory: Directory) -> None:
+    for attribute in ("role", "active", "name"):
+        address = f"/v1/attribute-changes?attribute={attribute}&user={directory.tenant_id}"
+        assert await all_rows(directory, address) == []
 
 
 async def test_replay_makes_the_same_rows(store: Directory, database: Database) -> None:
@@ -196,6 +251,11 @@ async def test_replay_makes_the_same_rows(store: Directory, database: Database) 
         ("identities?value=x&attribute=title", "userName or externalId"),
         ("local-edits?fate=lost", "standing or overwritten"),
         ("local-edits?after=5", "a seq, a dot, and an attribute"),
+        ("local-edits?after=5.%00", "a seq, a dot, and an attribute"),
+        ("local-edits?by=fate", "edit or end"),
+        ("identities?value=x&after=99999999999999999999.emails", "a seq, a dot, and an attribute"),
+        ("identities?value=x&held=once", "then or ever"),
+        ("identities?value=%00", "no NUL"),
         ("local-edits?user=ann", "user takes an id"),
     ],
 )

@@ -27,6 +27,7 @@ class Identity(Struct):
     attribute: str
     value: str
     user_id: UUID
+    spelling: str = ""
     begin: tuple[int, datetime] | None = None  # None: it began in an earlier batch
     end: tuple[int, datetime] | None = None
 
@@ -38,7 +39,7 @@ class AttributeHistory(Follower):
     version = 1
     tables = (
         Table("attribute_changes", ("tenant_id", "attribute", "seq"), stream="user_id"),
-        Table("identities", ("tenant_id", "attribute", "value", "from_seq", "user_id"), stream="user_id"),
+        Table("identities", ("tenant_id", "user_id", "attribute", "value", "from_seq"), stream="user_id"),
     )
     by_stream = True
 
@@ -87,21 +88,21 @@ def identities_of(events: Sequence[Logged], had: dict[UUID, list[tuple[str, str]
             identity = open_.pop(key, None) or Identity(*key, user_id)
             identity.end = at
             yield identity
-        for attribute, value in given(event):
-            open_[attribute, value] = Identity(attribute, value, user_id, at)
+        for attribute, value, spelling in given(event):
+            open_[attribute, value] = Identity(attribute, value, user_id, spelling, at)
     yield from open_.values()
 
 
-def given(event: Logged) -> Iterator[tuple[str, str]]:
-    """The names that the person has from the event on, and had not before."""
+def given(event: Logged) -> Iterator[tuple[str, str, str]]:
+    """The names that the person has from the event on, and had not before, each with its spelling."""
     match event.event:
         case UserProvisioned(attributes=attributes):
             for name in NAMES:
-                yield from ((name, value) for value in values_of(name, attributes.get(name)))
+                yield from ((name, *each) for each in values_of(name, attributes.get(name)).items())
         case AttributesChanged(changes=changes):
             for name in changes.keys() & set(NAMES):
                 before, after = (values_of(name, value) for value in (changes[name].from_, changes[name].to))
-                yield from ((name, value) for value in sorted(after - before))
+                yield from ((name, *each) for each in after.items() if each[0] not in before)
         case _:
             return
 
@@ -112,17 +113,18 @@ def taken(event: Logged, had: Iterable[tuple[str, str]]) -> Iterator[tuple[str, 
         case AttributesChanged(changes=changes):
             for name in changes.keys() & set(NAMES):
                 before, after = (values_of(name, value) for value in (changes[name].from_, changes[name].to))
-                yield from ((name, value) for value in sorted(before - after))
+                yield from ((name, value) for value in before if value not in after)
         case UserDeleted():
             yield from dict.fromkeys(had)
         case _:
             return
 
 
-def values_of(name: str, value: Any) -> set[str]:
-    """A name as it is compared; of addresses, each one."""
+def values_of(name: str, value: Any) -> dict[str, str]:
+    """A name by the form in which it is compared, with its spelling; of addresses, each one."""
     texts = [each.get("value") for each in value or () if isinstance(each, dict)] if name == "emails" else [value]
-    return {compared(name, text) for text in texts if isinstance(text, str) and text}
+    spellings = [text for text in texts if isinstance(text, str) and text]
+    return {compared(name, each): each for each in reversed(spellings)}  # of two, the first
 
 
 async def _had(batch: Batch, user_ids: Sequence[UUID]) -> dict[UUID, list[tuple[str, str]]]:
@@ -136,7 +138,7 @@ async def _write(batch: Batch, identities: Sequence[Identity]) -> None:
     await batch.connection.executemany(
         _END,
         [
-            (batch.tenant_id, each.attribute, each.value, each.user_id, *each.end)
+            (batch.tenant_id, each.user_id, each.attribute, each.value, *each.end)
             for each in identities
             if each.begin is None and each.end is not None
         ],
@@ -144,13 +146,33 @@ async def _write(batch: Batch, identities: Sequence[Identity]) -> None:
     await batch.connection.copy_records_to_table(
         "identities",
         records=[
-            (batch.tenant_id, each.attribute, each.value, each.user_id, *each.begin, *(each.end or (None, None)))
+            (
+                batch.tenant_id,
+                each.user_id,
+                each.attribute,
+                each.value,
+                each.spelling,
+                *each.begin,
+                *(each.end or (None, None)),
+            )
             for each in identities
             if each.begin is not None
         ],
-        columns=("tenant_id", "attribute", "value", "user_id", "from_seq", "valid_from", "to_seq", "valid_to"),
+        columns=_IDENTITY,
     )
 
+
+_IDENTITY = (
+    "tenant_id",
+    "user_id",
+    "attribute",
+    "value",
+    "spelling",
+    "from_seq",
+    "valid_from",
+    "to_seq",
+    "valid_to",
+)
 
 _OPEN = """
     SELECT user_id, attribute, value
@@ -161,5 +183,5 @@ _OPEN = """
 _END = """
     UPDATE identities
     SET to_seq = $5, valid_to = $6
-    WHERE tenant_id = $1 AND attribute = $2 AND value = $3 AND user_id = $4 AND to_seq IS NULL
+    WHERE tenant_id = $1 AND user_id = $2 AND attribute = $3 AND value = $4 AND to_seq IS NULL
 """

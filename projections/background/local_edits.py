@@ -1,14 +1,21 @@
 """Every local edit of a person, and what became of it: each has exactly one fate."""
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
-from engine.events import AnyEvent, AttributesChanged, Deactivated, Reactivated, RoleAssigned, UserDeleted
+from engine.events import (
+    AnyEvent,
+    AttributesChanged,
+    Deactivated,
+    Reactivated,
+    RoleAssigned,
+    UserDeleted,
+    UserProvisioned,
+)
 from projections.batch import Batch, Logged, is_erased
 from projections.follower import Follower
 from projections.table import Table
@@ -25,12 +32,13 @@ _COLUMNS = (
     "fate",
     "ended_seq",
     "ended_at",
+    "ended_version",
     "replaced_by",
 )
 
 
 class Edit(Struct):
-    """A local edit of one attribute, and how it ended, if it did. Those that earlier batches brought have no values."""
+    """A local edit of one attribute, and the event that ended it, if any. Those of earlier batches have no values."""
 
     user_id: UUID
     version: int
@@ -39,16 +47,16 @@ class Edit(Struct):
     before: Any = None
     after: Any = None
     fate: str = "standing"
-    ended_seq: int | None = None
-    ended_at: datetime | None = None
+    ended: Logged | None = None
     replaced_by: Any = None
 
-    def end(self, fate: str, event: Logged, replaced_by: Any = None) -> None:
-        self.fate, self.ended_seq, self.ended_at, self.replaced_by = fate, event.seq, event.recorded_at, replaced_by
+    def end(self, fate: str, event: Logged, replaced_by: Any) -> None:
+        self.fate, self.ended, self.replaced_by = fate, event, replaced_by
 
 
 class LocalEdits(Follower):
-    """An edit begins with a local event, and ends with the event that names it, edits again, or deletes the person."""
+    """An edit begins with a local event, and ends with the next one that sets or confirms the attribute, or deletes the
+    person."""
 
     name = "local_edits"
     version = 1
@@ -64,7 +72,12 @@ class LocalEdits(Follower):
         standing = await _standing(batch, [found[0].stream_id for found in streams if found[0].version > 1])
         edits = [edit for found in streams for edit in edits_of(found, standing.get(found[0].stream_id, []))]
         await batch.connection.executemany(
-            _END, [(batch.tenant_id, *_ended(edit)) for edit in edits if edit.event is None]
+            _END,
+            [
+                (batch.tenant_id, edit.user_id, edit.version, edit.attribute, *_end(edit))
+                for edit in edits
+                if not edit.event
+            ],
         )
         records = [(batch.tenant_id, *_row(edit, edit.event)) for edit in edits if edit.event is not None]
         await batch.connection.copy_records_to_table("local_edits", records=records, columns=_COLUMNS)
@@ -77,7 +90,7 @@ def edits_of(events: Sequence[Logged], standing: Sequence[Edit]) -> Iterator[Edi
     """The edits that a stream's events begin, and those of the standing ones that they end."""
     open_ = {edit.attribute: edit for edit in standing}
     for event in events:
-        for attribute, fate, value in endings(event, list(open_)):
+        for attribute, fate, value in endings(event, open_):
             if edit := open_.pop(attribute, None):
                 edit.end(fate, event, value)
                 yield edit
@@ -87,22 +100,26 @@ def edits_of(events: Sequence[Logged], standing: Sequence[Edit]) -> Iterator[Edi
     yield from (edit for edit in open_.values() if edit.event is not None)
 
 
-def endings(event: Logged, open_: Sequence[str]) -> Iterator[tuple[str, str, Any]]:
-    """The attributes whose standing edit an event ends, with the fate and the value that replaces it."""
-    values = changed(event.event)
-    if event.source == "local":
-        yield from ((attribute, "edited again", after) for attribute, (_, after) in values.items())
-        return
-    for attribute in getattr(event.event, "overwrote", {}):
-        yield attribute, "overwritten", values[attribute][1]
-    for attribute in getattr(event.event, "confirmed", {}):
-        yield attribute, "confirmed", None
+def endings(event: Logged, standing: Iterable[str]) -> Iterator[tuple[str, str, Any]]:
+    """The attributes whose standing edit an event ends, if there is one, with the fate and the value in its place.
+
+    What the directory writes names the edits that it ends; whoever else sets a value ends the edit that was there.
+    """
     if isinstance(event.event, UserDeleted):
-        yield from ((attribute, "person deleted", None) for attribute in open_)
+        yield from [(attribute, "person deleted", None) for attribute in standing]
+        return
+    values = changed(event.event)
+    ended = getattr(event.event, "overwrote", ()) if event.source == "directory" else values
+    fate = "edited again" if event.source == "local" else "overwritten"
+    yield from ((attribute, fate, values[attribute][1]) for attribute in ended)
+    yield from ((attribute, "confirmed", None) for attribute in getattr(event.event, "confirmed", ()))
 
 
 def changed(event: AnyEvent) -> dict[str, tuple[Any, Any]]:
-    """What an event changed: before and after. The spelling of a role is nobody's edit of the role in force."""
+    """What an event set: before and after. The spelling of a role is nobody's edit of the role in force.
+
+    A local creation, should there ever be one, sets everything, as it is the origin of everything.
+    """
     match event:
         case AttributesChanged(changes=changes):
             return {key: (each.from_, each.to) for key, each in changes.items() if key != "role"}
@@ -112,6 +129,9 @@ def changed(event: AnyEvent) -> dict[str, tuple[Any, Any]]:
             return {"active": (True, False)}
         case Reactivated():
             return {"active": (False, True)}
+        case UserProvisioned():
+            values = {**event.attributes, "active": event.active, "role": event.role}
+            return {key: (None, value) for key, value in values.items()}
         case _:
             return {}
 
@@ -119,7 +139,7 @@ def changed(event: AnyEvent) -> dict[str, tuple[Any, Any]]:
 def _matters(event: Logged) -> bool:
     """Most events neither begin nor end an edit."""
     ends = getattr(event.event, "overwrote", None) or getattr(event.event, "confirmed", None)
-    return event.source == "local" or bool(ends) or isinstance(event.event, UserDeleted)
+    return event.source != "directory" or bool(ends) or isinstance(event.event, UserDeleted)
 
 
 async def _standing(batch: Batch, user_ids: Sequence[UUID]) -> dict[UUID, list[Edit]]:
@@ -139,23 +159,13 @@ def _row(edit: Edit, event: Logged) -> tuple[Any, ...]:
         event.recorded_at,
         _json(edit.before),
         _json(edit.after),
-        edit.fate,
-        edit.ended_seq,
-        edit.ended_at,
-        _json(edit.replaced_by),
+        *_end(edit),
     )
 
 
-def _ended(edit: Edit) -> tuple[Any, ...]:
-    return (
-        edit.user_id,
-        edit.version,
-        edit.attribute,
-        edit.fate,
-        edit.ended_seq,
-        edit.ended_at,
-        _json(edit.replaced_by),
-    )
+def _end(edit: Edit) -> tuple[Any, ...]:
+    at = (edit.ended.seq, edit.ended.recorded_at, edit.ended.version) if edit.ended else (None, None, None)
+    return edit.fate, *at, _json(edit.replaced_by)
 
 
 def _json(value: Any) -> str | None:
@@ -170,6 +180,6 @@ _STANDING = """
 
 _END = """
     UPDATE local_edits
-    SET fate = $5, ended_seq = $6, ended_at = $7, replaced_by = $8
+    SET fate = $5, ended_seq = $6, ended_at = $7, ended_version = $8, replaced_by = $9
     WHERE tenant_id = $1 AND user_id = $2 AND version = $3 AND attribute = $4
 """

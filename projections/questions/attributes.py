@@ -1,7 +1,8 @@
 """Every change of an attribute, every local edit with its fate, and who went by which name when."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 from uuid import UUID
 
 import msgspec
@@ -9,7 +10,7 @@ from msgspec import Meta, Struct
 
 from engine.refusals import BadRequest
 from projections.names import compared
-from projections.question import Asking, AsOf, Page, Period, Question, page_of, seq_after
+from projections.question import Asking, AsOf, Page, Period, Question, Settled, page_of, seq_after
 
 Fate = Literal["standing", "overwritten", "confirmed", "edited again", "person deleted"]
 Name = Literal["userName", "externalId", "microsoftId", "emails"]
@@ -37,16 +38,19 @@ class LocalEdit(Struct, frozen=True, kw_only=True):
     seq: int
     recorded_at: datetime
     user_id: UUID
+    version: Annotated[int, Meta(description="The place of the edit in the person's stream.")]
     attribute: str
     before: Annotated[Any, Meta(description="The value before the edit; null if there was none.")]
     after: Annotated[Any, Meta(description="The value that was set; null if it was taken away.")]
     actor: str
     token_id: UUID | None
     request_id: UUID
-    fate: Fate
+    fate: Annotated[Fate, Meta(description="What became of it up to now, whatever the period.")]
     ended_seq: Annotated[int | None, Meta(description="The event that ended it; null while it stands.")]
     ended_at: datetime | None
+    ended_version: Annotated[int | None, Meta(description="Its place in the person's stream.")]
     ended_by: Annotated[str | None, Meta(description="The actor of that event.")]
+    ended_token_id: UUID | None
     ended_request_id: UUID | None
     replaced_by: Annotated[Any, Meta(description="The value that this event put in its place.")]
 
@@ -56,7 +60,7 @@ class IdentityHeld(Struct, frozen=True, kw_only=True):
 
     user_id: UUID
     attribute: str
-    value: Annotated[str, Meta(description="As names are compared: but for externalId in lower case.")]
+    value: Annotated[str, Meta(description="As it was written when the person got it.")]
     from_seq: int
     valid_from: datetime
     to_seq: Annotated[int | None, Meta(description="The event that took it away; null: the person has it now.")]
@@ -78,13 +82,29 @@ class LocalEditsAsked(Period, frozen=True, kw_only=True):
     user: Annotated[UUID | None, Meta(description="Only of this person.")] = None
     attribute: Annotated[str | None, Meta(description="Only of this attribute.")] = None
     fate: Annotated[tuple[Fate, ...], Meta(description="Only those of which this became.")] = ()
+    by: Annotated[
+        Literal["edit", "end"], Meta(description="Whether period and order are those of the edits, or of their ends.")
+    ] = "edit"
 
 
 class IdentitiesAsked(AsOf, frozen=True, kw_only=True):
-    """Which name; as of now and any time before, unless a moment is given."""
+    """Which name; whoever ever had it, unless a moment is given."""
 
     value: Annotated[str, Meta(description="The name, whole; its case matters in an externalId only.")]
     attribute: Annotated[tuple[Name, ...], Meta(description="What kind of name; any, if it is not given.")] = ()
+    held: Annotated[
+        Literal["then", "ever"] | None,
+        Meta(description="Who had it at the moment, as usual if one is given; or whoever had it up to then."),
+    ] = None
+
+    @property
+    def is_then(self) -> bool:
+        has_moment = self.as_of is not None or self.as_of_seq is not None
+        return has_moment if self.held is None else self.held == "then"
+
+    def pinned(self, settled: Settled) -> Self:
+        """The seq that is added is no moment that was asked for."""
+        return msgspec.structs.replace(super().pinned(settled), held="then" if self.is_then else "ever")
 
 
 async def _attribute_changes(asking: Asking[AttributeChangesAsked]) -> Page[AttributeChange]:
@@ -105,50 +125,50 @@ async def _attribute_changes(asking: Asking[AttributeChangesAsked]) -> Page[Attr
 
 async def _local_edits(asking: Asking[LocalEditsAsked]) -> Page[LocalEdit]:
     asked = asking.asked
-    seq, attribute = _edit_after(asking)
+    only = {"user_id": asked.user, "attribute": asked.attribute}
+    given = {column: value for column, value in only.items() if value is not None}
+    place = "seq" if asked.by == "edit" else "ended_seq"
     rows = await asking.pool.fetch(
-        _STANDING if asked.fate == ("standing",) else _EDITS,
+        _edits(place, list(given)),
         asking.tenant_id,
-        seq,
-        attribute,
+        list(asked.fate or get_args(Fate)),
+        *_place_after(asking),
         asking.settled.to_seq,
         asking.limit,
-        asked.user,
-        asked.attribute,
-        list(asked.fate),
+        *given.values(),
     )
     found = [LocalEdit(**{**dict(row), **{name: _value(row[name]) for name in _VALUES}}) for row in rows]
-    return page_of(found, asking.limit, lambda each: f"{each.seq}.{each.attribute}")
+    return page_of(found, asking.limit, lambda each: f"{getattr(each, place)}.{each.attribute}")
 
 
 _VALUES = ("before", "after", "replaced_by")
 
 
-def _edit_after(asking: Asking[LocalEditsAsked]) -> tuple[int, str]:
-    """One event may edit several attributes."""
+def _place_after(asking: Asking[Any]) -> tuple[int, str]:
+    """Where a page begins: one event may be about several attributes."""
     if asking.after is None:
         return asking.settled.after_seq + 1, ""
     seq, _, attribute = asking.after.partition(".")
-    if not (seq.isascii() and seq.isdecimal() and len(seq) < 19 and attribute):
+    if not (seq.isascii() and seq.isdecimal() and len(seq) < 19 and attribute and "\0" not in attribute):
         raise BadRequest("after takes the key that the page before named as its end: a seq, a dot, and an attribute.")
-    return int(seq), attribute
+    return max((int(seq), attribute), (asking.settled.after_seq + 1, ""))
 
 
 async def _identities(asking: Asking[IdentitiesAsked]) -> Page[IdentityHeld]:
     asked = asking.asked
-    names: tuple[Name, ...] = asked.attribute or ("userName", "externalId", "microsoftId", "emails")
-    is_moment = asked.as_of is not None or asked.as_of_seq is not None
+    names = asked.attribute or get_args(Name)
     rows = await asking.pool.fetch(
         _IDENTITIES,
         asking.tenant_id,
         list(names),
         [compared(name, asked.value) for name in names],
         asking.settled.to_seq,
-        is_moment,
-        seq_after(asking),
+        asked.is_then,
+        *_place_after(asking),
         asking.limit,
     )
-    return page_of([IdentityHeld(**dict(row)) for row in rows], asking.limit, lambda each: each.from_seq)
+    found = [IdentityHeld(**dict(row)) for row in rows]
+    return page_of(found, asking.limit, lambda each: f"{each.from_seq}.{each.attribute}")
 
 
 def _value(text: str | None) -> Any:
@@ -232,6 +252,7 @@ _CHANGES_OF_USER = f"""
                 WHERE tenant_id = $1
                     AND stream_id = $6
                     AND version = 1
+                    AND stream_id <> tenant_id
                     AND seq > $3
                     AND seq <= $4
                     AND ($2::text IN ('role', 'active') OR data -> 'attributes' -> $2::text IS NOT NULL)
@@ -245,41 +266,57 @@ _CHANGES_OF_USER = f"""
     ORDER BY events.seq
 """  # noqa: S608  constants
 
-_EDITS = """
-    SELECT
-        edit.seq, edit.recorded_at, edit.user_id, edit.attribute, edit.before, edit.after,
-        began.actor, began.token_id, began.request_id, edit.fate, edit.ended_seq, edit.ended_at,
-        ended.actor AS ended_by, ended.request_id AS ended_request_id, edit.replaced_by
-    FROM (
-        SELECT *
-        FROM rollbook.local_edits
-        WHERE tenant_id = $1
-            AND (seq, attribute) > ($2, $3)
-            AND seq <= $4
-            AND ($6::uuid IS NULL OR user_id = $6)
-            AND ($7::text IS NULL OR attribute = $7)
-            AND (cardinality($8::text[]) = 0 OR fate = ANY ($8))
-        ORDER BY seq, attribute
-        LIMIT $5
-    ) AS edit
-    JOIN rollbook.events AS began ON began.tenant_id = $1 AND began.seq = edit.seq
-    LEFT JOIN rollbook.events AS ended ON ended.tenant_id = $1 AND ended.seq = edit.ended_seq
-    ORDER BY edit.seq, edit.attribute
-"""
 
-# What stands may be little among much; the index of it is only taken where the statement says so.
-_STANDING = _EDITS.replace("AND seq <= $4", "AND seq <= $4 AND fate = 'standing'")
+def _edits(place: str, only: Sequence[str]) -> str:
+    """A page, fate by fate, each from its index: little among much is not looked for in all of it."""
+    narrowed = "".join(f" AND {column} = ${number}" for number, column in enumerate(only, 7))
+    return f"""
+        SELECT
+            edit.seq, edit.recorded_at, edit.user_id, edit.version, edit.attribute, edit.before, edit.after,
+            began.actor, began.token_id, began.request_id,
+            edit.fate, edit.ended_seq, edit.ended_at, edit.ended_version,
+            ended.actor AS ended_by, ended.token_id AS ended_token_id, ended.request_id AS ended_request_id,
+            edit.replaced_by
+        FROM (
+            SELECT of_fate.*
+            FROM unnest($2::text[]) AS wanted(fate)
+            CROSS JOIN LATERAL (
+                SELECT *
+                FROM rollbook.local_edits
+                WHERE tenant_id = $1
+                    AND fate = wanted.fate
+                    AND ({place}, attribute) > ($3, $4)
+                    AND {place} <= $5{narrowed}
+                ORDER BY {place}, attribute
+                LIMIT $6
+            ) AS of_fate
+            ORDER BY {place}, attribute
+            LIMIT $6
+        ) AS edit
+        JOIN rollbook.events AS began ON began.tenant_id = $1 AND began.seq = edit.seq
+        LEFT JOIN rollbook.events AS ended ON ended.tenant_id = $1 AND ended.seq = edit.ended_seq
+        ORDER BY edit.{place}, edit.attribute
+    """  # noqa: S608  columns of ours
+
 
 _IDENTITIES = """
-    SELECT held.user_id, held.attribute, held.value, held.from_seq, held.valid_from,
-        CASE WHEN held.to_seq <= $4 THEN held.to_seq END AS to_seq,
-        CASE WHEN held.to_seq <= $4 THEN held.valid_to END AS valid_to
+    SELECT
+        one.user_id, wanted.attribute, one.spelling AS value, one.from_seq, one.valid_from,
+        CASE WHEN one.to_seq <= $4 THEN one.to_seq END AS to_seq,
+        CASE WHEN one.to_seq <= $4 THEN one.valid_to END AS valid_to
     FROM unnest($2::text[], $3::text[]) AS wanted(attribute, value)
-    JOIN rollbook.identities AS held
-        ON held.tenant_id = $1 AND held.attribute = wanted.attribute AND held.value = wanted.value
-    WHERE held.from_seq <= $4
-        AND held.from_seq > $6
-        AND (NOT $5::boolean OR held.to_seq IS NULL OR held.to_seq > $4)
-    ORDER BY held.from_seq, held.attribute
-    LIMIT $7
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM rollbook.identities
+        WHERE tenant_id = $1
+            AND attribute = wanted.attribute
+            AND value = wanted.value
+            AND (from_seq, attribute) > ($6, $7)
+            AND from_seq <= $4
+            AND (NOT $5::boolean OR to_seq IS NULL OR to_seq > $4)
+        ORDER BY from_seq
+        LIMIT $8
+    ) AS one
+    ORDER BY one.from_seq, wanted.attribute
+    LIMIT $8
 """
