@@ -106,7 +106,7 @@ WHERE tenant_id = ANY ((SELECT rollbook.audited_tenants())::uuid[]);
 
 -- Who went by which name, when.
 CREATE VIEW audit.identities WITH (security_barrier = true) AS
-SELECT tenant_id, user_id, attribute, value || '' AS value, from_seq, to_seq, valid_from, valid_to
+SELECT tenant_id, user_id, attribute, value || '' AS value, spelling || '' AS spelling, from_seq, to_seq, valid_from, valid_to
 FROM rollbook.identities
 WHERE tenant_id = ANY ((SELECT rollbook.audited_tenants())::uuid[]);
 

@@ -23,7 +23,14 @@ from projections.target import Target, inline_target, targets
 from tests.conftest import Directory
 
 INLINE_TABLES = ("users", "seats", "tenants", "tokens")
-TABLES = (*INLINE_TABLES, "history", "seat_changes", "seat_days", "ledger_tiles")
+FOLLOWERS_OF = {
+    "seat_changes": "seat_history",
+    "seat_days": "seat_history",
+    "ledger_tiles": "ledger",
+    "attribute_changes": "attribute_history",
+    "identities": "attribute_history",
+}
+TABLES = (*INLINE_TABLES, "history", "local_edits", *FOLLOWERS_OF)
 SHADOWS = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'rollbook\\_rep%'"
 
 Meanwhile = Callable[[], Awaitable[object]]
@@ -31,8 +38,7 @@ Meanwhile = Callable[[], Awaitable[object]]
 
 def target_of(table: str) -> Target:
     """What has to be rebuilt to mend a table."""
-    followers = {"seat_changes": "seat_history", "seat_days": "seat_history", "ledger_tiles": "ledger"}
-    [target] = targets([followers.get(table, table)])
+    [target] = targets([FOLLOWERS_OF.get(table, table)])
     return target
 
 

@@ -430,8 +430,8 @@ async def test_estimates_of_the_planner_do_not_spell_out_names_of_others(
 ) -> None:
     """Statistics are about all tenants, and operators of text are leakproof: so they would be used."""
     await owner.execute(
-        "INSERT INTO rollbook.identities (tenant_id, user_id, attribute, value, from_seq, valid_from) "
-        "SELECT $1, gen_random_uuid(), 'userName', 'name-' || n, 1, now() FROM generate_series(1, 1000) AS n",
+        "INSERT INTO rollbook.identities (tenant_id, user_id, attribute, value, spelling, from_seq, valid_from) "
+        "SELECT $1, gen_random_uuid(), 'userName', 'name-' || n, '', 1, now() FROM generate_series(1, 1000) AS n",
         attacker.twin,
     )
     await owner.execute(

@@ -38,7 +38,7 @@ class AttributeHistory(Follower):
     name = "attribute_history"
     version = 1
     tables = (
-        Table("attribute_changes", ("tenant_id", "attribute", "seq"), stream="user_id"),
+        Table("attribute_changes", ("tenant_id", "attribute", "seq", "user_id"), stream="user_id"),
         Table("identities", ("tenant_id", "user_id", "attribute", "value", "from_seq"), stream="user_id"),
     )
     by_stream = True

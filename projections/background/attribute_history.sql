@@ -9,8 +9,8 @@ CREATE TABLE attribute_changes (
     seq bigint NOT NULL,
     user_id uuid NOT NULL,
 
-    -- Finds every change of an attribute, however rare.
-    PRIMARY KEY (tenant_id, attribute, seq)
+    -- Finds every change of an attribute, however rare. With the person, whose rows are made and replaced together.
+    PRIMARY KEY (tenant_id, attribute, seq, user_id)
 );
 
 -- Finds those of one person.
