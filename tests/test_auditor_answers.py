@@ -37,9 +37,11 @@ async def store(company: Directory) -> dict[str, str]:
     await company.request("PATCH", f"/scim/v2/Users/{ids['bob']}", json={"Operations": [
         {"op": "replace", "path": "active", "value": False}]})  # fmt: skip
     await company.request("POST", f"/v1/users/{tim}/erase", json={"basis": "b"})
+    following = Following(company.services.pool, FOLLOWERS)
+    await following.catch_up()
     await company.request("GET", "/v1/roster")
     await company.services.accesses.drain()
-    await Following(company.services.pool, FOLLOWERS).catch_up()
+    await following.catch_up()
     return {"$ANN": ids["ann"], "$TOKEN": str(token_id)}
 
 

@@ -35,6 +35,8 @@ live = _live  # a fixture
 BY_NAME = {each.name: each for each in QUESTIONS}
 # What happened since, told beside what is asked for: it is of now, whatever the answer is of.
 LOOKS_AHEAD = ("role_ended", "assigned_role", "assigned_at", "seconds_until_assigned", "returned_at")
+# Whose pages each say themselves up to where they are true.
+OF_NOW = ("events", "tokens")
 STEP = timedelta(microseconds=1)
 
 
@@ -64,7 +66,7 @@ async def ask(
     seq: int = answer.json().get("as_of_seq", 0)
     while answer.status_code == 200:
         page = answer.json()
-        assert page["as_of_seq"] == seq or name == "events"  # whose pages each say themselves where they end
+        assert page["as_of_seq"] == seq or name in OF_NOW
         assert len(page[question.rows_name]) <= limit
         rows += page[question.rows_name]
         if page["next"] is None:
