@@ -16,7 +16,7 @@ demo: $(VENV)/.installed ## Watch a simulated directory provision 200 people (th
 	@exec $(BIN)/rollbook demo
 
 test: $(VENV)/.installed-dev ## Run the tests
-	@exec $(BIN)/python -m pytest
+	@exec $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(VENV)/.installed-dev ## Lint, check formatting, types and the import rule
 	$(BIN)/ruff check .
