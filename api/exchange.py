@@ -68,7 +68,7 @@ class Exchange:
         except ClientDisconnect:
             status = CLIENT_WENT
         except Exception as error:  # noqa: BLE001  whatever it is, the client gets an answer and we a line in the log
-            response = _answer(error, call, scope["path"])
+            response = answer_to_fault(error, call, scope["path"])
             if status == 0:
                 await response(scope, receive, send_with_id)
         finally:
@@ -91,7 +91,8 @@ def usual_path(path: str) -> str:
     return "/".join([*(each.lower() for each in base), *(_SEGMENTS.get(each.lower(), each) for each in names)])
 
 
-def _answer(error: Exception, call: Call, path: str) -> Response:
+def answer_to_fault(error: Exception, call: Call, path: str) -> Response:
+    """The answer to what is no refusal: try again, if the database is away; or a fault, with a line in the log."""
     call.fault = type(error).__name__
     call.refusal = Busy if isinstance(error, _UNREACHABLE) else None
     if call.refusal:

@@ -8,8 +8,10 @@ from starlette.responses import Response
 
 from api import scim_resource, wire
 from api.call import call_of
+from api.scim_bulk import LARGEST_BODY
 from api.scim_users import MOST_RESULTS, SCOPE, base_url
 from api.services import services_of
+from engine.bulk import MOST_OPERATIONS
 from engine.refusals import NotFound
 from engine.schema import CORE, ENTERPRISE, ROLE, ROLLBOOK, SCHEMAS, Attribute, Schema
 
@@ -22,7 +24,7 @@ async def service_provider_config(request: Request) -> Response:
         {
             "schemas": [_URN + "ServiceProviderConfig"],
             "patch": {"supported": True},
-            "bulk": {"supported": False, "maxOperations": 0, "maxPayloadSize": 0},
+            "bulk": {"supported": True, "maxOperations": MOST_OPERATIONS, "maxPayloadSize": LARGEST_BODY},
             "filter": {"supported": True, "maxResults": MOST_RESULTS},
             "changePassword": {"supported": False},
             "sort": {"supported": False},

@@ -36,7 +36,7 @@ _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 
 
 async def create(request: Request) -> Response:
-    services, call = await _admitted(request)
+    services, call = await admitted(request)
     choice = _choice(request)
     body = await wire.read_json(request)
     call.subject = subject_of(body)
@@ -48,7 +48,7 @@ async def create(request: Request) -> Response:
 
 
 async def read(request: Request) -> Response:
-    services, call = await _admitted(request)
+    services, call = await admitted(request)
     choice = _choice(request)
     user = await services.users.get(call.admitted.tenant_id, _user_id(request))
     if user is None or user.is_deleted:
@@ -59,7 +59,7 @@ async def read(request: Request) -> Response:
 
 
 async def search(request: Request) -> Response:
-    services, call = await _admitted(request)
+    services, call = await admitted(request)
     choice = _choice(request)
     text = request.query_params.get("filter")
     if text == "":
@@ -75,7 +75,7 @@ async def search(request: Request) -> Response:
 
 
 async def replace(request: Request) -> Response:
-    services, call = await _admitted(request)
+    services, call = await admitted(request)
     choice = _choice(request)
     body = await wire.read_json(request)
     call.subject = subject_of(body)
@@ -87,7 +87,7 @@ async def replace(request: Request) -> Response:
 
 
 async def change(request: Request) -> Response:
-    services, call = await _admitted(request)
+    services, call = await admitted(request)
     choice = _choice(request)
     body = await wire.read_json(request)
     command = PatchUser(patch.read(body, call.quirks))
@@ -96,7 +96,7 @@ async def change(request: Request) -> Response:
 
 
 async def delete(request: Request) -> Response:
-    services, call = await _admitted(request)
+    services, call = await admitted(request)
     command = DeleteUser()
     await services.engine.carry_out(
         command, _user_id(request), call.cause, _terms(request, call), _noting(call, command)
@@ -104,7 +104,7 @@ async def delete(request: Request) -> Response:
     return Response(status_code=204)
 
 
-async def _admitted(request: Request) -> tuple[Services, Call]:
+async def admitted(request: Request) -> tuple[Services, Call]:
     services, call = services_of(request), call_of(request)
     call.user_id = user_id_in(request)
     await services.gate.admit(request, SCOPE)

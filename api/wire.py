@@ -25,8 +25,8 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _ENCODER = msgspec.json.Encoder()
 
 
-async def read_json(request: Request) -> object:
-    """The JSON in the body.
+async def read_json(request: Request, largest: int = LARGEST_BODY) -> object:
+    """The JSON in the body, which may have so many bytes.
 
     Raises TooLarge, UnsupportedMediaType, or InvalidSyntax with the place at which the body stopped being JSON.
     """
@@ -35,7 +35,7 @@ async def read_json(request: Request) -> object:
         call_of(request).quirks.append(Quirk.MEDIA_TYPE)
     if media_type not in _ACCEPTED:
         raise UnsupportedMediaType(f"The body must be {SCIM} or {JSON}, not {media_type[:80]}.")
-    body = await _read(request)
+    body = await _read(request, largest)
     try:
         found: object = msgspec.json.decode(body)
     except RecursionError:
@@ -50,15 +50,15 @@ async def read_json(request: Request) -> object:
     return found
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, largest: int) -> bytes:
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > LARGEST_BODY:
-        raise TooLarge
+    if length.isdecimal() and int(length[:20]) > largest:
+        raise TooLarge(f"The body has {length[:20]} bytes; {largest} are allowed.")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > LARGEST_BODY:
-            raise TooLarge
+        if len(body) > largest:
+            raise TooLarge(f"The body has more than {largest} bytes, which are allowed.")
     return bytes(body)
 
 

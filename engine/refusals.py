@@ -128,7 +128,7 @@ class PreconditionFailed(Refusal):
 
 
 class TooLarge(Refusal):
-    """The body is larger than 1 MB."""
+    """The request is larger than what is taken here."""
 
     status = 413
 

@@ -33,7 +33,9 @@ from ops.tables import show_table
 from ops.trouble import Trouble
 
 CONNECTIONS = 16
-USERS = "/scim/v2/Users"
+IN_BULK = 500  # operations of one bulk request
+SCIM = "/scim/v2"
+USERS = f"{SCIM}/Users"
 
 Requests = Callable[[], Iterator[bytes]]
 
@@ -64,6 +66,7 @@ def run(*, quick: bool) -> None:
                 uvloop.run(_throughput(store, scale, workers, ours, bare))
                 if workers == 1:
                     uvloop.run(_growth(store, scale, ours))
+                    uvloop.run(_bulk(store, scale, ours))
 
 
 async def _prepare(database: Database, scale: Scale) -> Prepared:
@@ -188,9 +191,28 @@ async def _growth(store: Prepared, scale: Scale, ours: int) -> None:
     show_table(["", "ratio"], rows)
 
 
+async def _bulk(store: Prepared, scale: Scale, ours: int) -> None:
+    """Creations a second on one connection: many in one request, against one in each, in turns."""
+    ratios = []
+    for _ in range(scale.turns):
+        single = await _turn(ours, lambda: creations(USERS, store.token), 201, scale.seconds, 1)
+        bulk = await _turn(ours, lambda: bulks(store.token), 200, scale.seconds, 1)
+        ratios.append(bulk.rate * IN_BULK / single.rate)
+    typer.echo(f"\nBulk, {IN_BULK} creations in a request, to one in each, on one connection: {median(ratios):.1f}")
+
+
 def creations(path: str, token: str) -> Iterator[bytes]:
     while True:
         yield prepared("POST", path, token, json_user())
+
+
+def bulks(token: str) -> Iterator[bytes]:
+    while True:
+        operations = [
+            {"method": "POST", "path": "/Users", "bulkId": str(number), "data": msgspec.Raw(json_user())}
+            for number in range(IN_BULK)
+        ]
+        yield prepared("POST", f"{SCIM}/Bulk", token, msgspec.json.encode({"Operations": operations}))
 
 
 def changes(store: Prepared, user_ids: list[UUID]) -> Iterator[bytes]:

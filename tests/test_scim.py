@@ -121,7 +121,7 @@ async def test_a_list_is_paged_in_the_order_of_creation(
         (b'{"userName": "ann", "title": 1e999}', 400, "range"),
         (b'{"title": ' + b"[" * 100_000, 400, "deep"),
         (b'{"schemas": 7, "userName": "ann"}', 400, "schemas"),
-        (b"x" * 1_048_577, 413, "1 MB"),
+        (b"x" * 1_048_577, 413, "1048576"),
     ],
 )
 async def test_bad_input_is_refused_with_what_is_wrong(
@@ -169,7 +169,6 @@ async def test_a_seat_limit_refuses_with_the_limit_and_the_count(directory: Dire
     [
         ("PATCH", USERS, 405),
         ("POST", "/scim/v2/Schemas", 405),
-        ("POST", "/scim/v2/Bulk", 501),
         ("POST", "/scim/v2/.search", 501),
         ("POST", "/scim/v2/Users/.search", 501),
         ("GET", "/scim/v2/Me", 501),

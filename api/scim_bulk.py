@@ -1,0 +1,161 @@
+"""`/scim/v2/Bulk` (RFC 7644 §3.7): many operations in one request, each carried out and refused for itself alone."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from http import HTTPStatus
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message
+
+from api import exchange, refusal_record, scim_groups, scim_users, wire
+from api.call import KEY, call_of
+from engine import bulk
+from engine.bulk import BulkRequest, Operation
+from engine.refusals import Conflict, MethodNotAllowed, NotFound, Refusal
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+LARGEST_BODY = 4 * 1_048_576  # bytes
+AT_ONCE = 128  # operations: as many as go into one append, and the next ones, which are decided meanwhile
+
+_ON_ALL: dict[str, Handler] = {"users": scim_users.create, "groups": scim_groups.write}
+_ON_ONE: dict[str, dict[str, Handler]] = {
+    "users": {"PUT": scim_users.replace, "PATCH": scim_users.change, "DELETE": scim_users.delete},
+    "groups": {"PUT": scim_groups.write, "PATCH": scim_groups.write, "DELETE": scim_groups.write},
+}
+
+
+class Result(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
+    """What came of one operation; `response` is the error, if it is one."""
+
+    method: str
+    bulk_id: str | None = None
+    version: str | None = None
+    location: str | None = None
+    status: str
+    response: msgspec.Raw | None = None
+
+    @property
+    def is_error(self) -> bool:
+        return self.response is not None
+
+
+async def carry_out(request: Request) -> Response:
+    _, call = await scim_users.admitted(request)
+    message = bulk.read(await wire.read_json(request, LARGEST_BODY), call.quirks)
+    results = await _Run(request, message).results()
+    return wire.scim({"schemas": [bulk.RESPONSE], "Operations": results})
+
+
+class _Run:
+    """The operations of one request on their way: those of a wave at the same time, wave after wave."""
+
+    def __init__(self, request: Request, message: BulkRequest) -> None:
+        self._request = request
+        self._message = message
+        self._names = frozenset(each.bulk_id for each in message.operations if each.bulk_id)
+        self._ids: dict[str, str] = {}  # by bulkId, of what was made or changed
+        self._done: dict[int, Result] = {}  # by the place of the operation
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def results(self) -> list[Result]:
+        """In the order of the request; without those that were not carried out because of failOnErrors."""
+        waiting = list(self._message.operations)
+        while waiting and (most := self._most()):
+            wave = bulk.next_wave(waiting, frozenset(self._ids), most) or [self._stuck(waiting)]
+            await asyncio.gather(*map(self._carry_out, wave))
+            waiting = [each for each in waiting if each.place not in self._done]
+        return [self._done[place] for place in sorted(self._done)]
+
+    def _most(self) -> int:
+        """How many may still go wrong, and so how many may go at the same time."""
+        if self._message.fail_on_errors is None:
+            return bulk.MOST_OPERATIONS
+        return self._message.fail_on_errors - sum(each.is_error for each in self._done.values())
+
+    def _stuck(self, waiting: Sequence[Operation]) -> Operation:
+        """Where all wait for others: one that waits for what failed, or any of those that wait for each other."""
+        failed = {each.bulk_id for each in self._done.values() if each.is_error}
+        return next((each for each in waiting if each.refers_to & failed), waiting[0])
+
+    async def _carry_out(self, operation: Operation) -> None:
+        async with self._room:
+            request = _request_of(operation, self._request, self._ids)
+            response = await self._answer(operation, request)
+        call, of_operation = call_of(self._request), call_of(request)
+        call.quirks += of_operation.quirks
+        call.changes += of_operation.changes
+        result = self._done[operation.place] = _result(operation, request, response)
+        if operation.bulk_id and result.location and not result.is_error:
+            self._ids[operation.bulk_id] = result.location.rpartition("/")[2]
+
+    async def _answer(self, operation: Operation, request: Request) -> Response:
+        try:
+            bulk.check(operation, self._names)
+            self._check_references(operation)
+            return await _handler(operation)(request)
+        except Refusal as refusal:
+            return await refusal_record.answer(request, refusal)
+        except Exception as error:  # noqa: BLE001  it is this operation's; the others have their own answers
+            return exchange.answer_to_fault(error, call_of(request), request.scope["path"])
+
+    def _check_references(self, operation: Operation) -> None:
+        if waits_for := operation.refers_to - self._ids.keys():
+            raise Conflict(
+                f"The operation with the bulkId {min(waits_for)[:80]!r} was not carried out, or waits for this one "
+                f"itself (RFC 7644 §3.7.1)."
+            )
+
+
+def _handler(operation: Operation) -> Handler:
+    name = operation.collection.lower()
+    if name not in _ON_ALL:
+        raise NotFound("The path of an operation is like /Users or /Groups, with the id of a resource behind it.")
+    handlers = _ON_ONE[name] if operation.id else {"POST": _ON_ALL[name]}
+    if operation.method not in handlers:
+        raise MethodNotAllowed(f"{operation.method} does not work on {operation.path[:80]}.", allow=sorted(handlers))
+    return handlers[operation.method]
+
+
+def _request_of(operation: Operation, request: Request, ids: Mapping[str, str]) -> Request:
+    """The operation as a request of its own, with the token and the id of the request that holds it."""
+    body, path = operation.body, operation.path
+    if operation.refers_to <= ids.keys():
+        path = bulk.resolved(path, ids)
+        body = msgspec.json.encode(bulk.resolved(msgspec.json.decode(body), ids)) if operation.refers_to else body
+    headers = [each for each in request.scope["headers"] if each[0] in {b"authorization", b"host"}]
+    headers.append((b"content-type", wire.SCIM.encode()))
+    if operation.version is not None:
+        headers.append((b"if-match", operation.version.encode()))
+    call = replace(call_of(request), user_id=None, subject={}, quirks=[], refusal=None, changes=0)
+    scope = {
+        **request.scope,
+        "method": operation.method,
+        "path": f"{request.scope['path'].rpartition('/')[0]}{path}",
+        "path_params": {"id": path.rpartition("/")[2]} if operation.id else {},
+        "query_string": b"",
+        "headers": headers,
+        KEY: call,
+    }
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request(scope, receive)
+
+
+def _result(operation: Operation, request: Request, response: Response) -> Result:
+    location = response.headers.get("location")
+    if operation.id and operation.method != "POST":
+        location = location or scim_users.base_url(request) + request.scope["path"].removeprefix("/scim/v2")
+    return Result(
+        method=operation.method,
+        bulk_id=operation.bulk_id,
+        version=response.headers.get("etag"),
+        location=location,
+        status=str(response.status_code),
+        response=msgspec.Raw(response.body) if response.status_code >= HTTPStatus.BAD_REQUEST else None,
+    )
