@@ -227,6 +227,11 @@ def base_url(request: Request) -> str:
     return f"{request.scope['scheme']}://{request.headers.get('host', 'localhost')}/scim/v2"
 
 
+def answer_with(request: Request, user: User) -> Response:
+    """One user, as far as the query asks for it."""
+    return _resource(request, call_of(request), user, _choice(request))
+
+
 def _rendered(request: Request, call: Call, user: User) -> dict[str, Any]:
     return scim_resource.render(user, base_url(request), call.admitted.settings)
 

@@ -119,13 +119,17 @@ class SettingsChanged(Event, frozen=True, tag=True):
 
 
 class TokenIssued(Event, frozen=True, tag=True):
-    """A token was issued. `digest` is the SHA-256 of its secret, in hexadecimal; the secret is nowhere."""
+    """A token was issued. `digest` is the SHA-256 of its secret, in hexadecimal; the secret is nowhere.
+
+    `user_id` is whose own token it is, if it is somebody's.
+    """
 
     token_id: UUID
     name: str
     scopes: tuple[str, ...]
     digest: str
     expires_at: datetime
+    user_id: UUID | None = None
 
 
 class TokenRevoked(Event, frozen=True, tag=True):

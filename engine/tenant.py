@@ -21,7 +21,7 @@ from engine.events import (
 from engine.refusals import Conflict, InvalidValue, NotFound
 from engine.settings import Settings
 from engine.streams import Recorded
-from engine.tokens import SCOPES
+from engine.tokens import OWN, SCOPES
 
 LONGEST_NAME = 200  # characters
 
@@ -68,6 +68,7 @@ class IssueToken(Struct, frozen=True):
     scopes: tuple[str, ...]
     digest: str
     expires_at: datetime
+    user_id: UUID | None = None
 
 
 class RevokeToken(Struct, frozen=True):
@@ -137,12 +138,15 @@ def _issued(command: IssueToken) -> TokenIssued:
         raise InvalidValue(f"A token's name has 1 to {LONGEST_NAME} printable characters.")
     if not command.scopes or set(command.scopes) - set(SCOPES):
         raise InvalidValue(f"A token has one or more of the scopes {', '.join(SCOPES)}.")
+    if (OWN in command.scopes) != (command.user_id is not None) or (command.user_id and len(command.scopes) > 1):
+        raise InvalidValue(f"Somebody's own token has the scope {OWN} and no other, and no other token has it.")
     return TokenIssued(
         token_id=command.token_id,
         name=command.name.strip(),
         scopes=tuple(scope for scope in SCOPES if scope in command.scopes),
         digest=command.digest,
         expires_at=command.expires_at,
+        user_id=command.user_id,
     )
 
 

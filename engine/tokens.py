@@ -13,7 +13,8 @@ from uuid import UUID
 
 PREFIX = "rb_"
 LENGTH = len(PREFIX) + 84
-SCOPES = ("scim", "people:read", "people:write", "audit:read", "admin")
+OWN = "me"  # the scope of somebody's own token, which opens nothing but that person's resource
+SCOPES = ("scim", "people:read", "people:write", "audit:read", "admin", OWN)
 
 
 def write(tenant_id: UUID, secret: bytes) -> str:

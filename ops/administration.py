@@ -37,11 +37,22 @@ async def existing_tenant_id(services: Services, name: str) -> UUID:
     return tenant_id
 
 
-async def issue_token(
-    services: Services, tenant_id: UUID, name: str, scopes: tuple[str, ...], expires_at: datetime
+async def issue_token(  # noqa: PLR0913, PLR0917  what a token is made of
+    services: Services,
+    tenant_id: UUID,
+    name: str,
+    scopes: tuple[str, ...],
+    expires_at: datetime,
+    user_id: UUID | None = None,
 ) -> str:
-    """A new token's text, which is nowhere but in what this returns."""
+    """A new token's text, which is nowhere but in what this returns. With a user's id it is that person's own.
+
+    Raises Trouble if there is no such user.
+    """
+    user = await services.users.get(tenant_id, user_id) if user_id else None
+    if user_id and (user is None or user.is_deleted):
+        raise Trouble(f"There is no user with the id {user_id} in this tenant.")
     secret = secrets.token_bytes(32)
-    command = IssueToken(uuid7(), name, scopes, tokens.digest(secret), expires_at)
+    command = IssueToken(uuid7(), name, scopes, tokens.digest(secret), expires_at, user_id)
     await services.engine.administer(command, cause(tenant_id))
     return tokens.write(tenant_id, secret)

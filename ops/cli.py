@@ -21,6 +21,7 @@ from api.services import Services
 from engine.refusals import Refusal
 from engine.settings import Role
 from engine.tenant import ChangeSettings, RegisterTenant, RevokeToken
+from engine.tokens import OWN
 from ops import (
     administration,
     auditor_cli,
@@ -181,7 +182,7 @@ def _role(text: str) -> dict[str, str]:
 
 
 @token_app.command("issue")
-def issue_token(
+def issue_token(  # noqa: PLR0913, PLR0917  options
     tenant: TenantName,
     name: Annotated[str, typer.Option(metavar="TEXT", help="What it is for; shown in lists.")],
     scope: Annotated[
@@ -190,15 +191,19 @@ def issue_token(
             help="What it opens, repeatable: scim (the default), people:read, people:write, audit:read, admin."
         ),
     ] = None,
+    user: Annotated[
+        UUID | None, typer.Option(metavar="ID", help="Whose own token it is: it opens /Me, and nothing else.")
+    ] = None,
     expires_in: Annotated[str, typer.Option(metavar="TIME", help="How long it is valid: 365d, 12h, 30m.")] = "365d",
     data: Data = DATA,
 ) -> None:
     """Issue a token and print it, alone, this once. It cannot be shown again."""
     expires_at = datetime.now(UTC) + _life(expires_in)
+    scopes = tuple(scope or [OWN if user else "scim"])
 
     async def work(services: Services) -> str:
         tenant_id = await administration.existing_tenant_id(services, tenant)
-        return await administration.issue_token(services, tenant_id, name, tuple(scope or ["scim"]), expires_at)
+        return await administration.issue_token(services, tenant_id, name, scopes, expires_at, user)
 
     typer.echo(with_services(data, work))
 

@@ -137,7 +137,7 @@ WHERE tenant_id = ANY ((SELECT rollbook.audited_tenants())::uuid[]);
 CREATE VIEW audit.tokens WITH (security_barrier = true) AS
 SELECT
     tokens.tenant_id, tokens.id AS token_id, tokens.name || '' AS name, tokens.scopes, tokens.issued_at, tokens.expires_at,
-    tokens.revoked_at, token_uses.used_at
+    tokens.revoked_at, token_uses.used_at, tokens.user_id
 FROM rollbook.tokens
 LEFT JOIN rollbook.token_uses ON token_uses.tenant_id = tokens.tenant_id AND token_uses.token_id = tokens.id
 WHERE tokens.tenant_id = ANY ((SELECT rollbook.audited_tenants())::uuid[]);

@@ -43,7 +43,7 @@ class TokensProjection:
     """One row for each token."""
 
     name = "tokens"
-    version = 1
+    version = 2
     tables = (Table("tokens", ("tenant_id", "id")),)
 
     def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[dict[str, Any]]:
@@ -62,6 +62,7 @@ def _token_rows(recorded: Recorded[AnyEvent]) -> Iterator[dict[str, Any]]:
                 "digest": event.digest,
                 "issued_at": recorded.recorded_at,
                 "expires_at": event.expires_at,
+                "user_id": event.user_id,
             }
         case TokenRevoked() as event:
             yield {"id": event.token_id, "revoked_at": recorded.recorded_at}
@@ -79,6 +80,7 @@ class TokenListed(Struct, frozen=True, kw_only=True):
     expires_at: datetime
     revoked_at: datetime | None
     used_at: datetime | None
+    user_id: UUID | None
 
 
 class TenantListed(Struct, frozen=True):
@@ -91,7 +93,7 @@ class TenantListed(Struct, frozen=True):
 
 
 class Admission(Struct, frozen=True, kw_only=True):
-    """What a token opens: its tenant, with the settings there, its scopes, and until when."""
+    """What a token opens: its tenant, with the settings there, its scopes, and until when; and whose own it is."""
 
     tenant_id: UUID
     token_id: UUID
@@ -99,6 +101,7 @@ class Admission(Struct, frozen=True, kw_only=True):
     expires_at: datetime
     is_revoked: bool
     settings: Settings
+    user_id: UUID | None = None
 
 
 class Tenants:
@@ -143,6 +146,7 @@ class Tenants:
                 expires_at=row["expires_at"],
                 revoked_at=row["revoked_at"],
                 used_at=row["used_at"],
+                user_id=row["user_id"],
             )
             for row in rows
         ]
@@ -159,6 +163,7 @@ class Tenants:
             expires_at=row["expires_at"],
             is_revoked=row["revoked_at"] is not None,
             settings=_settings(row["settings"]),
+            user_id=row["user_id"],
         )
 
     async def note_uses(self, uses: Sequence[tuple[UUID, UUID, datetime]]) -> None:
@@ -200,7 +205,7 @@ _TOKENS = """
 """
 
 _ADMISSION = """
-    SELECT tokens.id, tokens.scopes, tokens.expires_at, tokens.revoked_at, tenants.settings
+    SELECT tokens.id, tokens.scopes, tokens.expires_at, tokens.revoked_at, tokens.user_id, tenants.settings
     FROM rollbook.tokens
     JOIN rollbook.tenants ON tenants.tenant_id = tokens.tenant_id
     WHERE tokens.tenant_id = $1 AND tokens.digest = $2

@@ -10,6 +10,8 @@ CREATE TABLE tokens (
     issued_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL,
     revoked_at timestamptz NULL,
+    -- Whose own token it is, if it is somebody's.
+    user_id uuid NULL,
 
     PRIMARY KEY (tenant_id, id),
     -- Finds the token of a request.
@@ -24,9 +26,10 @@ AS $$
 BEGIN
     INSERT INTO tokens
     SELECT of_tenant, given.id, given.name, given.scopes, given.digest, coalesce(given.issued_at, at), given.expires_at,
-        NULL
+        NULL, given.user_id
     FROM jsonb_to_recordset(rows) AS given(
-        id uuid, name text, scopes text[], digest text, issued_at timestamptz, expires_at timestamptz
+        id uuid, name text, scopes text[], digest text, issued_at timestamptz, expires_at timestamptz,
+        user_id uuid
     )
     WHERE given.digest IS NOT NULL;
 

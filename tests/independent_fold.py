@@ -467,6 +467,7 @@ class Past:
                     "id": data["token_id"],
                     "name": data["name"],
                     "scopes": data["scopes"],
+                    "user_id": data.get("user_id"),
                     "issued_at": shown_time(each.at),
                     "issued_by": each.actor,
                     "expires_at": data["expires_at"],

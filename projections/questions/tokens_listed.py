@@ -15,6 +15,7 @@ class TokenShown(Struct, frozen=True, kw_only=True):
     id: UUID
     name: str
     scopes: list[str]
+    user_id: Annotated[UUID | None, Meta(description="Whose own token it is, if it is somebody's.")]
     issued_at: datetime
     issued_by: Annotated[str | None, Meta(description="The actor that issued it.")]
     expires_at: datetime
@@ -57,7 +58,8 @@ _BY = """
 
 _TOKENS = f"""
     SELECT
-        tokens.id, tokens.name, tokens.scopes, tokens.issued_at, issued.actor AS issued_by, tokens.expires_at,
+        tokens.id, tokens.name, tokens.scopes, tokens.user_id,
+        tokens.issued_at, issued.actor AS issued_by, tokens.expires_at,
         token_uses.used_at, tokens.revoked_at, revoked.actor AS revoked_by
     FROM rollbook.tokens
     LEFT JOIN rollbook.token_uses ON token_uses.tenant_id = $1 AND token_uses.token_id = tokens.id
