@@ -25,7 +25,7 @@ from api.v1_types import (
     PersonPage,
     Problem,
 )
-from engine.schema import LEAVES
+from engine.catalog import USERS
 from projections.certificate import Certificate
 from projections.question import Question
 from projections.seats import SeatCounts
@@ -257,7 +257,7 @@ def _content(media_type: str, name: str) -> dict[str, Any]:
 
 def _edit() -> dict[str, Any]:
     """Any of a person's attributes; null takes one away."""
-    names = sorted({key.split(".")[0] for key in LEAVES if not key.startswith("urn:")})
+    names = sorted({key.split(".")[0] for key in USERS.leaves if not key.startswith("urn:")})
     return {
         "title": "PersonEdit",
         "description": "Attributes by their SCIM names with their new values; null takes a value away.",

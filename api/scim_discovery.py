@@ -12,8 +12,9 @@ from api.scim_bulk import LARGEST_BODY
 from api.scim_users import MOST_RESULTS, SCOPE, base_url
 from api.services import services_of
 from engine.bulk import MOST_OPERATIONS
+from engine.catalog import USERS
 from engine.refusals import NotFound
-from engine.schema import CORE, ENTERPRISE, ROLE, ROLLBOOK, SCHEMAS, Attribute, Schema
+from engine.schema import CORE, ENTERPRISE, ROLE, ROLLBOOK, Attribute, Schema
 
 _URN = "urn:ietf:params:scim:schemas:core:2.0:"
 
@@ -48,16 +49,16 @@ async def service_provider_config(request: Request) -> Response:
 
 async def schemas(request: Request) -> Response:
     await services_of(request).gate.admit(request, SCOPE)
-    found = [_schema(each, request) for each in SCHEMAS]
+    found = [_schema(each, request) for each in USERS.schemas]
     return wire.scim(scim_resource.list_response(found, len(found)))
 
 
 async def schema(request: Request) -> Response:
     await services_of(request).gate.admit(request, SCOPE)
-    for each in SCHEMAS:
+    for each in USERS.schemas:
         if each.id.lower() == request.path_params["id"].lower():
             return wire.scim(_schema(each, request))
-    raise NotFound(f"There is no such schema. There are: {', '.join(each.id for each in SCHEMAS)}.")
+    raise NotFound(f"There is no such schema. There are: {', '.join(each.id for each in USERS.schemas)}.")
 
 
 async def resource_types(request: Request) -> Response:

@@ -10,6 +10,7 @@ from api.call import call_of
 from api.scim_users import SCOPE
 from api.services import services_of
 from engine import filters
+from engine.catalog import USERS
 from engine.refusals import NotFound, NotImplementedHere
 
 
@@ -17,7 +18,7 @@ async def search(request: Request) -> Response:
     """Entra probes groups at the start of every cycle; anything but an empty list stops the customer's whole sync."""
     await services_of(request).gate.admit(request, SCOPE)
     if text := request.query_params.get("filter"):
-        filters.parse(text, call_of(request).quirks)
+        filters.parse(text, USERS, call_of(request).quirks)
     return wire.scim(scim_resource.list_response([], 0))
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from engine import resource, rules, schema
+from engine import resource, rules
+from engine.catalog import USERS
 from engine.refusals import InvalidValue
 from engine.schema import CORE, ENTERPRISE, ROLLBOOK, Attribute, Target
 from engine.settings import Settings
@@ -82,7 +83,7 @@ def _targets(names: str | None) -> list[Target] | None:
     """Names that are unknown name nothing."""
     if not names:
         return None
-    return [target for name in names.split(",") if (target := schema.find(name.strip()))]
+    return [target for name in names.split(",") if (target := USERS.find(name.strip()))]
 
 
 def _picked(found: dict[str, Any], targets: Iterable[Target]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from api.call import Call, call_of
 from api.scim_resource import Choice
 from api.services import Services, services_of
 from engine import filters, patch, resource, rules
+from engine.catalog import USERS
 from engine.engine import Carried
 from engine.events import UserEvent
 from engine.quirks import Quirk
@@ -40,7 +41,7 @@ async def create(request: Request) -> Response:
     choice = _choice(request)
     body = await wire.read_json(request)
     call.subject = subject_of(body)
-    command = ProvisionUser(resource.read(body, call.quirks))
+    command = ProvisionUser(resource.read(body, USERS, call.quirks))
     _note_body(call, body)
     user = await services.engine.carry_out(command, uuid7(), call.cause, _terms(request, call), _noting(call, command))
     _note_role(call, user, command)
@@ -64,9 +65,9 @@ async def search(request: Request) -> Response:
     text = request.query_params.get("filter")
     if text == "":
         call.quirks.append(Quirk.EMPTY_FILTER)
-    filter_ = filters.parse(text, call.quirks) if text else None
+    filter_ = filters.parse(text, USERS, call.quirks) if text else None
     if filter_:
-        call.quirks += [resource.unknown(name) for name in filters.unknown_names(filter_)]
+        call.quirks += [resource.unknown(name, USERS) for name in filters.unknown_names(filter_)]
     start, count = max(_whole_number(request, "startIndex", 1), 1), _whole_number(request, "count", DEFAULT_COUNT)
     offset, limit = min(start - 1, _FURTHEST), min(max(count, 0), MOST_RESULTS)
     page: Page = await services.users.find(call.admitted.tenant_id, filter_, offset=offset, limit=limit)
@@ -79,7 +80,7 @@ async def replace(request: Request) -> Response:
     choice = _choice(request)
     body = await wire.read_json(request)
     call.subject = subject_of(body)
-    command = ReplaceUser(resource.read(body, call.quirks))
+    command = ReplaceUser(resource.read(body, USERS, call.quirks))
     _note_body(call, body)
     if not command.values.leaves.get("userName"):
         raise InvalidValue("userName is required.")
@@ -90,7 +91,7 @@ async def change(request: Request) -> Response:
     services, call = await admitted(request)
     choice = _choice(request)
     body = await wire.read_json(request)
-    command = PatchUser(patch.read(body, call.quirks))
+    command = PatchUser(patch.read(body, USERS, call.quirks))
     _note_body(call, body)
     return await _carried_out(request, services, call, command, choice)
 

@@ -15,7 +15,8 @@ from api import parameters, scim_users, v1_types, wire
 from api.call import Call, call_of
 from api.inquiry import inquire
 from api.services import Services, services_of
-from engine import patch, schema
+from engine import patch
+from engine.catalog import USERS
 from engine.refusals import BadRequest, InvalidValue, NotFound
 from engine.user import PatchUser, Terms, User
 from projections.certificate import Basis
@@ -84,7 +85,7 @@ async def edit_user(request: Request) -> Response:
     members = wire.as_object(await wire.read_json(request))
     _check_names(members)
     # Merging is what SCIM's replace without a path does: members that are not named stay, null takes away.
-    operations = patch.read({"Operations": [{"op": "replace", "value": members}]}, call.quirks)
+    operations = patch.read({"Operations": [{"op": "replace", "value": members}]}, USERS, call.quirks)
     if unknown := [quirk for quirk in call.quirks if "unknown" in quirk]:
         raise InvalidValue(f"Nothing was edited. {unknown[0]}.")
     terms = Terms(call.admitted.settings, "local", scim_users.if_match(request))
@@ -154,8 +155,8 @@ def _actor(request: Request) -> str | None:
 
 def _check_names(members: Mapping[str, object]) -> None:
     for name in members:
-        target = schema.find(name)
-        if target is None and not schema.schema_urn(name):
+        target = USERS.find(name)
+        if target is None and not USERS.schema_urn(name):
             raise InvalidValue(f"There is no attribute {name[:100]!r} of a person.")
         if target is not None and target.attribute.mutability == "readOnly":
             raise InvalidValue(f"{name} cannot be edited.")

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 import msgspec
 from msgspec import Struct
 
-from engine import schema
+from engine.catalog import Catalog
 from engine.quirks import Quirk
 from engine.refusals import BadRequest, InvalidFilter
 from engine.schema import Attribute, Target
@@ -113,10 +113,12 @@ class Parser:
     def __init__(
         self,
         text: str,
+        catalog: Catalog,
         refuse: type[BadRequest] = InvalidFilter,
         most_terms: int = MOST_TERMS,
         quirks: Quirks | None = None,
     ) -> None:
+        self._catalog = catalog
         self._refuse = refuse
         self._quirks: Quirks = [] if quirks is None else quirks
         self._most_terms = most_terms
@@ -192,9 +194,8 @@ class Parser:
 
     def term(self, inside: Target | None) -> Filter:
         name = self.name()
-        target = _sub_attribute(inside, name.text) if inside else schema.find(name.text)
-        if target and not inside:
-            self._quirks += schema.odd_spellings(name.text, target)
+        target, odd = (_sub_attribute(inside, name.text), ()) if inside else self._catalog.spelled(name.text)
+        self._quirks += odd
         if self.peek() == "[":
             if inside is not None:
                 raise self.wrong("a value path cannot stand within another one")
@@ -349,13 +350,13 @@ def _quoted(text: str) -> str:
     return "'" + text[:40] + ("…" if len(text) > 40 else "") + "'"
 
 
-def parse(text: str, quirks: Quirks | None = None) -> Filter:
+def parse(text: str, catalog: Catalog, quirks: Quirks | None = None) -> Filter:
     """The filter of a query.
 
     Raises InvalidFilter, with the place, if the text is not of the grammar, is too long or nested too deep, or
     compares a value of another type than the attribute's.
     """
-    parser = Parser(text, quirks=quirks)
+    parser = Parser(text, catalog, quirks=quirks)
     found = parser.either()
     parser.take_end()
     return found

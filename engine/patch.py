@@ -5,14 +5,15 @@ from typing import Any, Literal, cast
 
 from msgspec import Struct
 
-from engine import paths, resource, schema
+from engine import paths, resource
 from engine import quirks as told
+from engine.catalog import Catalog
 from engine.filters import NAME, And, Compare, Filter, holds
 from engine.paths import Path
 from engine.quirks import Quirk
 from engine.refusals import InvalidPath, InvalidSyntax, InvalidValue, NoTarget, NotMutable
 from engine.resource import Values
-from engine.schema import COMMON, CORE, Attribute, Target
+from engine.schema import COMMON, Attribute, Target
 from engine.values import MOST_ELEMENTS, Quirks, kind, typed
 
 Op = Literal["add", "replace", "remove"]
@@ -49,7 +50,7 @@ class ChangeElements(Struct, frozen=True):
 Operation = SetLeaves | ChangeElements
 
 
-def read(body: object, quirks: Quirks) -> tuple[Operation, ...]:
+def read(body: object, catalog: Catalog, quirks: Quirks) -> tuple[Operation, ...]:
     """The operations of a PatchOp message, each value in its attribute's type.
 
     Names and ops are taken without regard to case, members that SCIM does not know are passed over, and unknown
@@ -68,108 +69,133 @@ def read(body: object, quirks: Quirks) -> tuple[Operation, ...]:
         quirks.append(Quirk.NO_OPERATIONS)
     if any(name.lower() not in {"schemas", "operations"} for name in body):
         quirks.append(Quirk.STRAY_MEMBER)
-    found = [each for place, given in enumerate(operations) for each in _operation(place, given, quirks)]
+    reader = _Reader(catalog, quirks)
+    found = [each for place, given in enumerate(operations) for each in reader.operation(place, given)]
     if len(found) > MOST_OPERATIONS:  # one without a path makes many
         raise InvalidSyntax(f"There are {len(found)} attributes to change; {MOST_OPERATIONS} are allowed.")
     return tuple(found)
 
 
-def _operation(place: int, given: object, quirks: Quirks) -> Iterator[Operation]:
-    where = f"Operations[{place}]"
-    if not isinstance(given, dict):
-        raise InvalidSyntax(f"{where} must be an object, not {kind(given)}.")
-    op, path, value = (_member(given, name) for name in ("op", "path", "value"))
-    if not isinstance(op, str) or op.lower() not in {"add", "replace", "remove"}:
-        raise InvalidSyntax(f"{where}.op must be add, replace or remove.")
-    if path is not None and not isinstance(path, str):
-        raise InvalidPath(f"{where}.path takes a string, not {kind(path)}.")
-    if op != op.lower():
-        quirks.append(Quirk.CAPITALS)
-    if any(name.lower() not in {"op", "path", "value"} for name in given):
-        quirks.append(Quirk.STRAY_MEMBER)
-    if path == "":
-        quirks.append(Quirk.EMPTY_PATH)
-    if path:
-        named = _path(path, where, quirks)
-        if named.schema:
-            quirks.append(Quirk.SCHEMA_AS_PATH)
-        yield from _at(cast(Op, op.lower()), named, value, where, quirks)
-    elif op.lower() == "remove":
-        raise NoTarget(f"{where} removes without a path; name the attribute to remove (RFC 7644 §3.5.2.2).")
-    else:
-        yield from _without_path(cast(Op, op.lower()), value, where, quirks)
+class _Reader:
+    """Reads the operations of one message."""
 
+    def __init__(self, catalog: Catalog, quirks: Quirks) -> None:
+        self._catalog = catalog
+        self._quirks = quirks
 
-def _path(text: str, where: str, quirks: Quirks) -> Path:
-    try:
-        return paths.parse(text, quirks)
-    except InvalidPath as refusal:
-        raise InvalidPath(f"{where}.path is not understood. {refusal.detail}") from None
+    def operation(self, place: int, given: object) -> Iterator[Operation]:
+        where = f"Operations[{place}]"
+        if not isinstance(given, dict):
+            raise InvalidSyntax(f"{where} must be an object, not {kind(given)}.")
+        op, path, value = (_member(given, name) for name in ("op", "path", "value"))
+        if not isinstance(op, str) or op.lower() not in {"add", "replace", "remove"}:
+            raise InvalidSyntax(f"{where}.op must be add, replace or remove.")
+        if path is not None and not isinstance(path, str):
+            raise InvalidPath(f"{where}.path takes a string, not {kind(path)}.")
+        if op != op.lower():
+            self._quirks.append(Quirk.CAPITALS)
+        if any(name.lower() not in {"op", "path", "value"} for name in given):
+            self._quirks.append(Quirk.STRAY_MEMBER)
+        if path == "":
+            self._quirks.append(Quirk.EMPTY_PATH)
+        if path:
+            named = self._path(path, where)
+            if named.schema:
+                self._quirks.append(Quirk.SCHEMA_AS_PATH)
+            yield from self._at(cast(Op, op.lower()), named, value, where)
+        elif op.lower() == "remove":
+            raise NoTarget(f"{where} removes without a path; name the attribute to remove (RFC 7644 §3.5.2.2).")
+        else:
+            yield from self._without_path(cast(Op, op.lower()), value, where)
+
+    def _path(self, text: str, where: str) -> Path:
+        try:
+            return paths.parse(text, self._catalog, self._quirks)
+        except InvalidPath as refusal:
+            raise InvalidPath(f"{where}.path is not understood. {refusal.detail}") from None
+
+    def _without_path(self, op: Op, value: object, where: str, urn: str = "") -> Iterator[Operation]:
+        """The flagged dialect puts all in one operation: plain, dotted and URN-prefixed names, and URN objects."""
+        if not isinstance(value, dict):
+            raise InvalidValue(
+                f"{where}.value takes an object of attributes where there is no path, not {kind(value)}."
+            )
+        for name, each in value.items():
+            if not urn and name.lower() in COMMON:
+                if name.lower() != "schemas":
+                    self._quirks.append(told.at(name.lower(), Quirk.READ_ONLY))
+                continue
+            full_name = f"{urn}:{name}" if urn else name
+            path = self._path(full_name, where) if "[" in name or NAME.fullmatch(full_name) else Path(full_name)
+            if path.target and any(mark in name for mark in ".:["):
+                self._quirks.append(Quirk.PATH_AS_NAME)
+            if path.schema == self._catalog.core.id:
+                self._quirks.append(Quirk.CORE_OBJECT)
+            yield from self._at(op, path, each, where)
+
+    def _at(self, op: Op, path: Path, value: object, where: str) -> Iterator[Operation]:
+        if path.schema and op != "remove":
+            yield from self._without_path(op, value, where, path.schema)
+        elif path.schema == self._catalog.core.id:
+            raise NoTarget(f"{where} would remove the whole resource; name the attribute to remove, or use DELETE.")
+        elif path.schema:
+            for name in self._catalog.leaves_of(path.schema):
+                yield SetLeaves({name: None})
+        elif path.target is None:
+            self._quirks.append(resource.unknown(path.text, self._catalog))
+        elif path.target.attribute.mutability == "readOnly":
+            raise NotMutable(f"{where}: {path.target.attribute.name} is read-only.")
+        elif path.target.attribute.multi_valued:
+            yield self._elements(op, path, path.target, value)
+        else:
+            yield from self._single(op, path, path.target, value)
+
+    def _single(self, op: Op, path: Path, target: Target, value: object) -> Iterator[SetLeaves]:
+        attribute = path.sub or target.attribute
+        key = f"{target.key}.{path.sub.name}" if path.sub else target.key
+        if attribute.required and op == "remove":
+            raise NotMutable(f"{attribute.name} is required and cannot be removed (RFC 7644 §3.5.2.2).")
+        if path.filter:
+            self._quirks.append(told.at(key, Quirk.SINGLE_VALUE_PATH))
+        if op == "remove":
+            value = None
+        elif attribute.type == "complex" and isinstance(value, dict) and not _clears(attribute, value):
+            # Sub-attributes that are not named stay as they are (RFC 7644 §3.5.2.3).
+            yield SetLeaves(dict(self._named(attribute, key, value)), target.prefix, path.filter)
+            return
+        leaves = resource.spread(key, attribute, typed(attribute, value, key, self._quirks))
+        yield SetLeaves(leaves, target.prefix, path.filter)
+
+    def _named(self, attribute: Attribute, key: str, value: dict[str, object]) -> Iterator[tuple[str, Any]]:
+        for name, each in value.items():
+            if sub := attribute.sub(name):
+                yield f"{key}.{sub.name}", typed(sub, each, f"{key}.{sub.name}", self._quirks)
+            else:
+                self._quirks.append(told.at(key, Quirk.UNKNOWN_SUB))
+
+    def _elements(self, op: Op, path: Path, target: Target, value: object) -> ChangeElements:
+        attribute, where = target.attribute, target.key
+        if path.sub:
+            taken = None if op == "remove" else typed(path.sub, value, f"{where}.{path.sub.name}", self._quirks)
+        elif path.filter and op != "remove":
+            taken = (typed(attribute, [value] if isinstance(value, dict) else value, where, self._quirks) or [None])[0]
+            if isinstance(value, list) and len(value) > 1:
+                raise InvalidValue(f"{path.text} takes one value, not {len(value)}.")
+            if isinstance(value, list):
+                self._quirks.append(told.at(where, Quirk.LIST_OF_ONE))
+        else:
+            taken = typed(attribute, value, where, self._quirks)
+            if op == "remove" and value is not None:
+                self._quirks.append(told.at(where, Quirk.REMOVED_BY_VALUE))
+            if op == "remove" and taken is None and value not in (None, ""):
+                taken = []  # what it names is nothing of ours; that is not to remove everything
+        if taken is None and op != "remove":
+            op = "remove" if path.sub or path.filter or op == "replace" else op
+        return ChangeElements(op, target.key, attribute, path.filter, path.sub, taken)
 
 
 def _member(members: dict[str, object], name: str) -> object:
     return next((value for key, value in members.items() if key.lower() == name.lower()), None)
-
-
-def _without_path(op: Op, value: object, where: str, quirks: Quirks, urn: str = "") -> Iterator[Operation]:
-    """The flagged dialect puts everything in one operation: plain, dotted and URN-prefixed names, and URN objects."""
-    if not isinstance(value, dict):
-        raise InvalidValue(f"{where}.value takes an object of attributes where there is no path, not {kind(value)}.")
-    for name, each in value.items():
-        if not urn and name.lower() in COMMON:
-            if name.lower() != "schemas":
-                quirks.append(told.at(name.lower(), Quirk.READ_ONLY))
-            continue
-        full_name = f"{urn}:{name}" if urn else name
-        path = _path(full_name, where, quirks) if "[" in name or NAME.fullmatch(full_name) else Path(full_name)
-        if path.target and any(mark in name for mark in ".:["):
-            quirks.append(Quirk.PATH_AS_NAME)
-        if path.schema == CORE:
-            quirks.append(Quirk.CORE_OBJECT)
-        yield from _at(op, path, each, where, quirks)
-
-
-def _at(op: Op, path: Path, value: object, where: str, quirks: Quirks) -> Iterator[Operation]:
-    if path.schema and op != "remove":
-        yield from _without_path(op, value, where, quirks, path.schema)
-    elif path.schema == CORE:
-        raise NoTarget(f"{where} would remove the whole user; name the attribute to remove, or use DELETE.")
-    elif path.schema:
-        for name in schema.leaves_of(path.schema):
-            yield SetLeaves({name: None})
-    elif path.target is None:
-        quirks.append(resource.unknown(path.text))
-    elif path.target.attribute.mutability == "readOnly":
-        raise NotMutable(f"{where}: {path.target.attribute.name} is read-only.")
-    elif path.target.attribute.multi_valued:
-        yield _elements(op, path, path.target, value, quirks)
-    else:
-        yield from _single(op, path, path.target, value, quirks)
-
-
-def _single(op: Op, path: Path, target: Target, value: object, quirks: Quirks) -> Iterator[SetLeaves]:
-    attribute = path.sub or target.attribute
-    key = f"{target.key}.{path.sub.name}" if path.sub else target.key
-    if attribute.required and op == "remove":
-        raise NotMutable(f"{attribute.name} is required and cannot be removed (RFC 7644 §3.5.2.2).")
-    if path.filter:
-        quirks.append(told.at(key, Quirk.SINGLE_VALUE_PATH))
-    if op == "remove":
-        value = None
-    elif attribute.type == "complex" and isinstance(value, dict) and not _clears(attribute, value):
-        # Sub-attributes that are not named stay as they are (RFC 7644 §3.5.2.3).
-        yield SetLeaves(dict(_named(attribute, key, value, quirks)), target.prefix, path.filter)
-        return
-    leaves = resource.spread(key, attribute, typed(attribute, value, key, quirks))
-    yield SetLeaves(leaves, target.prefix, path.filter)
-
-
-def _named(attribute: Attribute, key: str, value: dict[str, object], quirks: Quirks) -> Iterator[tuple[str, Any]]:
-    for name, each in value.items():
-        if sub := attribute.sub(name):
-            yield f"{key}.{sub.name}", typed(sub, each, f"{key}.{sub.name}", quirks)
-        else:
-            quirks.append(told.at(key, Quirk.UNKNOWN_SUB))
 
 
 def _clears(attribute: Attribute, value: dict[str, object]) -> bool:
@@ -177,27 +203,6 @@ def _clears(attribute: Attribute, value: dict[str, object]) -> bool:
     return bool(attribute.sub("value")) and any(
         name.lower() == "value" and each in ("", None) for name, each in value.items()
     )
-
-
-def _elements(op: Op, path: Path, target: Target, value: object, quirks: Quirks) -> ChangeElements:
-    attribute, where = target.attribute, target.key
-    if path.sub:
-        taken = None if op == "remove" else typed(path.sub, value, f"{where}.{path.sub.name}", quirks)
-    elif path.filter and op != "remove":
-        taken = (typed(attribute, [value] if isinstance(value, dict) else value, where, quirks) or [None])[0]
-        if isinstance(value, list) and len(value) > 1:
-            raise InvalidValue(f"{path.text} takes one value, not {len(value)}.")
-        if isinstance(value, list):
-            quirks.append(told.at(where, Quirk.LIST_OF_ONE))
-    else:
-        taken = typed(attribute, value, where, quirks)
-        if op == "remove" and value is not None:
-            quirks.append(told.at(where, Quirk.REMOVED_BY_VALUE))
-        if op == "remove" and taken is None and value not in (None, ""):
-            taken = []  # what it names is nothing of ours; that is not to remove everything
-    if taken is None and op != "remove":
-        op = "remove" if path.sub or path.filter or op == "replace" else op
-    return ChangeElements(op, target.key, attribute, path.filter, path.sub, taken)
 
 
 def apply(operations: tuple[Operation, ...], leaves: dict[str, Any]) -> Values:

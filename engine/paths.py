@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from engine import schema
+from engine.catalog import Catalog
 from engine.filters import Filter, Parser
 from engine.refusals import InvalidPath
 from engine.schema import Attribute, Target
@@ -24,16 +24,15 @@ class Path(Struct, frozen=True):
     schema: str | None = None
 
 
-def parse(text: str, quirks: Quirks | None = None) -> Path:
+def parse(text: str, catalog: Catalog, quirks: Quirks | None = None) -> Path:
     """Raises InvalidPath, with the place, if the text is not of the grammar."""
-    if urn := schema.schema_urn(text.strip()):
+    if urn := catalog.schema_urn(text.strip()):
         return Path(text, schema=urn)
     quirks = [] if quirks is None else quirks
-    parser = Parser(text, InvalidPath, MOST_TERMS, quirks)
+    parser = Parser(text, catalog, InvalidPath, MOST_TERMS, quirks)
     name = parser.name().text
-    target = schema.find(name)
-    if target:
-        quirks += schema.odd_spellings(name, target)
+    target, odd = catalog.spelled(name)
+    quirks += odd
     if parser.peek() != "[":
         parser.take_end()
         return Path(text, target, sub=target.sub if target else None)

@@ -6,6 +6,7 @@ from msgspec import Struct, field
 
 from engine import quirks as told
 from engine import schema
+from engine.catalog import Catalog
 from engine.quirks import Quirk
 from engine.refusals import InvalidSyntax, InvalidValue
 from engine.schema import Target
@@ -22,7 +23,8 @@ class Values(Struct, frozen=True):
 class Reader:
     """Collects the values of one body."""
 
-    def __init__(self, quirks: Quirks) -> None:
+    def __init__(self, catalog: Catalog, quirks: Quirks) -> None:
+        self.catalog = catalog
         self.leaves: dict[str, Any] = {}
         self.prefixes: set[str] = set()
         self.quirks = quirks
@@ -32,7 +34,7 @@ class Reader:
     def read(self, members: dict[str, object], urn: str = "") -> None:
         """Take all members of an object: the resource itself, or the one that stands under a schema's URN."""
         for name, value in members.items():
-            inner = None if urn else schema.schema_urn(name)
+            inner = None if urn else self.catalog.schema_urn(name)
             if inner:
                 self._read_schema(inner, value)
             elif not urn and name.lower() in schema.COMMON:
@@ -44,7 +46,7 @@ class Reader:
     def _read_schema(self, urn: str, value: object) -> None:
         if isinstance(value, dict):
             self.used.add(urn)
-            if urn == schema.CORE:
+            if urn == self.catalog.core.id:
                 self.quirks.append(Quirk.CORE_OBJECT)
             self.read(value, urn)
         elif value is not None:
@@ -56,19 +58,19 @@ class Reader:
             return
         if not (isinstance(value, list) and all(isinstance(urn, str) for urn in value)):
             raise InvalidSyntax("schemas takes a list of URNs, each a string.")
-        known = {schema.schema_urn(urn) for urn in value}
+        known = {self.catalog.schema_urn(urn) for urn in value}
         if None in known:
             self.quirks.append(Quirk.UNKNOWN_SCHEMA)
         self.declared = {urn for urn in known if urn}
 
     def _read_member(self, name: str, value: object, urn: str) -> None:
-        target = schema.find(f"{urn}:{name}" if urn else name)
+        target, odd = self.catalog.spelled(f"{urn}:{name}" if urn else name)
         if target is None:
-            self.quirks.append(unknown(name, urn))
+            self.quirks.append(unknown(name, self.catalog, urn))
             return
         if "." in name or ":" in name:
             self.quirks.append(Quirk.PATH_AS_NAME)
-        self.quirks += schema.odd_spellings(f"{urn}:{name}" if urn else name, target)
+        self.quirks += odd
         if target.attribute.mutability == "readOnly":
             self.quirks.append(told.at(target.key, Quirk.READ_ONLY))
         else:
@@ -88,17 +90,17 @@ class Reader:
                 self.leaves[key] = taken
 
     def values(self) -> Values:
-        if self.declared is not None and self.used - self.declared - {schema.CORE}:
+        if self.declared is not None and self.used - self.declared - {self.catalog.core.id}:
             self.quirks.append(Quirk.UNDECLARED_SCHEMA)
         return Values(self.leaves, tuple(sorted(self.prefixes)))
 
 
-def unknown(name: str, urn: str = "") -> str:
+def unknown(name: str, catalog: Catalog, urn: str = "") -> str:
     """The quirk of a name that is none of ours, as closely as it can be told without telling the name."""
-    target = schema.find(name.partition("[")[0] if "[" in name else name.rpartition(".")[0])
+    target = catalog.find(name.partition("[")[0] if "[" in name else name.rpartition(".")[0])
     if target and target.attribute.sub_attributes:
         return told.at(target.key, Quirk.UNKNOWN_SUB)
-    if ours := urn or schema.urn_before(name):
+    if ours := urn or catalog.urn_before(name):
         return told.at(ours, Quirk.UNKNOWN)
     return Quirk.UNKNOWN_EXTENSION if name.lower().startswith("urn:") else Quirk.UNKNOWN
 
@@ -110,14 +112,14 @@ def spread(key: str, attribute: schema.Attribute, value: Any) -> dict[str, Any]:
     return {f"{key}.{sub.name}": (value or {}).get(sub.name) for sub in attribute.sub_attributes}
 
 
-def read(body: object, quirks: Quirks) -> Values:
+def read(body: object, catalog: Catalog, quirks: Quirks) -> Values:
     """A whole resource, as POST and PUT carry it.
 
     Raises InvalidSyntax if the body is no object, InvalidValue for a value of another type than its attribute's.
     """
     if not isinstance(body, dict):
-        raise InvalidSyntax(f"The body must be a JSON object, a User; it is {kind(body)}.")
-    reader = Reader(quirks)
+        raise InvalidSyntax(f"The body must be a JSON object, a {catalog.type}; it is {kind(body)}.")
+    reader = Reader(catalog, quirks)
     reader.read(body)
     return reader.values()
 
@@ -127,8 +129,9 @@ def nested(leaves: dict[str, Any]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for key, value in leaves.items():
         branch, name = tree, key
-        if key.startswith(schema.ENTERPRISE):
-            branch, name = tree.setdefault(schema.ENTERPRISE, {}), key[len(schema.ENTERPRISE) + 1 :]
+        if key.startswith("urn:"):
+            urn, _, name = key.rpartition(":")
+            branch = tree.setdefault(urn, {})
         head, dot, tail = name.partition(".")
         if dot:
             branch.setdefault(head, {})[tail] = value

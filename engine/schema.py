@@ -1,12 +1,8 @@
-"""The attributes of a user as data: one table for validation, coercion, PATCH paths, filters and `/Schemas`."""
+"""The attributes of resources as data: one table for validation, coercion, PATCH paths, filters and `/Schemas`."""
 
-from collections.abc import Iterator
 from typing import Literal
 
 from msgspec import Struct
-
-from engine import quirks
-from engine.quirks import Quirk
 
 CORE = "urn:ietf:params:scim:schemas:core:2.0:User"
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
@@ -203,8 +199,6 @@ ENTERPRISE_USER = Schema(
 NAMED_BY_URN = (ACTIVE, MICROSOFT_ID, ROLE)
 ROLLBOOK_USER = Schema(ROLLBOOK, "RollbookUser", "Aliases of active, microsoftId and role", NAMED_BY_URN)
 
-SCHEMAS = (USER, ENTERPRISE_USER, ROLLBOOK_USER)
-
 # Never set by a client (RFC 7643 §3.1): read-only wherever a path names them, left out of a body in silence.
 COMMON = ("schemas", "id", "meta")
 META = Attribute(
@@ -222,85 +216,4 @@ META = Attribute(
 )
 ID = Attribute("id", "The id of the resource.", case_exact=True, mutability="readOnly", returned="always")
 SCHEMAS_ATTRIBUTE = Attribute("schemas", "The URNs of the schemas.", multi_valued=True, mutability="readOnly")
-_BESIDE_THE_SCHEMAS = (META, ID, SCHEMAS_ATTRIBUTE)
-
-
-def _targets() -> Iterator[tuple[str, Target]]:
-    for attribute in _BESIDE_THE_SCHEMAS + USER.attributes:
-        yield attribute.name, Target(attribute.name, attribute)
-        yield (
-            f"{CORE}:{attribute.name}",
-            Target(attribute.name, attribute, prefix=CORE if attribute in NAMED_BY_URN else None),
-        )
-    for attribute in ENTERPRISE_USER.attributes:
-        yield f"{ENTERPRISE}:{attribute.name}", Target(f"{ENTERPRISE}:{attribute.name}", attribute)
-        if attribute.name == "manager":  # Entra names it without its URN, too (`manager[value eq "…"]`)
-            yield attribute.name, Target(f"{ENTERPRISE}:{attribute.name}", attribute)
-    for attribute in NAMED_BY_URN:
-        yield f"{ROLLBOOK}:{attribute.name}", Target(attribute.name, attribute, prefix=ROLLBOOK)
-
-
-_TARGETS = {name.lower(): target for name, target in _targets()}
-_URNS = {urn.lower(): urn for urn in (CORE, ENTERPRISE, ROLLBOOK)}
-
-
-def leaves() -> Iterator[Leaf]:
-    """Every place that a client may write, in the order of the schemas."""
-    for target in dict.fromkeys(_TARGETS.values()):
-        attribute = target.attribute
-        if target.prefix or attribute.mutability == "readOnly":
-            continue
-        if attribute.type == "complex" and not attribute.multi_valued:
-            for sub in attribute.sub_attributes:
-                yield Leaf(f"{target.key}.{sub.name}", sub)
-        else:
-            yield Leaf(target.key, attribute)
-
-
-LEAVES = {leaf.key: leaf for leaf in leaves()}
-
-
-def odd_spellings(name: str, target: Target) -> Iterator[str]:
-    """Quirks of a name by which `find` found the target."""
-    folded = name.lower()
-    if any(folded.startswith(urn + ".") for urn in _URNS):
-        yield quirks.at(target.leaf, Quirk.DOT_FOR_COLON)
-    if target.key.startswith("urn:") and not folded.startswith("urn:"):
-        yield quirks.at(target.leaf, Quirk.NO_URN)
-
-
-def leaves_of(urn: str) -> list[str]:
-    """The keys of all places that an extension's attributes have."""
-    targets = {target.key for name, target in _TARGETS.items() if name.startswith(urn.lower() + ":")}
-    return [key for key in LEAVES if key in targets or key.rpartition(".")[0] in targets]
-
-
-def schema_urn(name: str) -> str | None:
-    """The URN of one of our schemas in its own spelling, or None. Names compare without case (RFC 7643 §2.1)."""
-    return _URNS.get(name.lower())
-
-
-def urn_before(name: str) -> str | None:
-    """The URN of one of our schemas, if the name begins with it as a prefix."""
-    folded = name.lower()
-    return next((ours for urn, ours in _URNS.items() if folded.startswith(urn + ":")), None)
-
-
-def find(name: str) -> Target | None:
-    """What an attribute's name means: `title`, `name.formatted`, `urn:…:User:manager.value`; None if it is unknown.
-
-    Takes the core schema's URN before any core name (RFC 7644 §3.10), and a dot for the colon after a URN, which
-    directories of 2018 wrote.
-    """
-    folded = name.lower()
-    for urn in _URNS:
-        if folded.startswith(urn + "."):
-            folded = f"{urn}:{folded[len(urn) + 1 :]}"
-    if found := _TARGETS.get(folded):
-        return found
-    head, dot, tail = folded.rpartition(".")
-    parent = _TARGETS.get(head) if dot else None
-    sub = parent.attribute.sub(tail) if parent else None
-    if parent is None or sub is None:
-        return None
-    return Target(parent.key, parent.attribute, sub, parent.prefix)
+BESIDE_THE_SCHEMAS = (META, ID, SCHEMAS_ATTRIBUTE)

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 from api.services import Services
 from engine import patch, resource
+from engine.catalog import USERS
 from engine.schema import CORE, ENTERPRISE
 from engine.tenant import RegisterTenant
 from engine.user import PatchUser, ProvisionUser, Terms
@@ -88,7 +89,7 @@ async def _token(services: Services, tenant_id: UUID) -> str:
 
 async def _provision(services: Services, tenant_id: UUID, names: list[str]) -> list[UUID]:
     async def one(name: str) -> UUID:
-        command = ProvisionUser(resource.read(user(name), []))
+        command = ProvisionUser(resource.read(user(name), USERS, []))
         return (await services.engine.carry_out(command, uuid7(), administration.cause(tenant_id), Terms())).id
 
     return await _all([one(name) for name in names])
@@ -97,7 +98,7 @@ async def _provision(services: Services, tenant_id: UUID, names: list[str]) -> l
 async def _change(services: Services, tenant_id: UUID, user_id: UUID, times: int) -> None:
     for number in range(times):
         body = {"Operations": [{"op": "Replace", "path": "title", "value": f"Engineer {number}"}]}
-        command = PatchUser(patch.read(body, []))
+        command = PatchUser(patch.read(body, USERS, []))
         await services.engine.carry_out(command, user_id, administration.cause(tenant_id), Terms())
 
 

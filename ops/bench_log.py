@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 
 from api.composition import open_services
 from engine import patch, resource, user
+from engine.catalog import USERS
 from engine.engine import Outcome
 from engine.schema import ENTERPRISE
 from engine.store import EventStore, NewEvent
@@ -67,7 +68,7 @@ def _decided(command: UserCommand, person: User | None) -> Outcome[User]:
 
 
 def _creation(number: int) -> UserCommand:
-    return ProvisionUser(resource.read(bench_data.user(f"person{number}@contoso.example"), []))
+    return ProvisionUser(resource.read(bench_data.user(f"person{number}@contoso.example"), USERS, []))
 
 
 def _title(number: int) -> UserCommand:
@@ -83,7 +84,7 @@ def _leaver_or_name(number: int) -> UserCommand:
 
 
 def _change(path: str, value: str) -> UserCommand:
-    return PatchUser(patch.read({"Operations": [{"op": "Replace", "path": path, "value": value}]}, []))
+    return PatchUser(patch.read({"Operations": [{"op": "Replace", "path": path, "value": value}]}, USERS, []))
 
 
 COMMANDS = (_creation, _title, _department, _leaver_or_name)

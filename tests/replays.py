@@ -11,6 +11,7 @@ import asyncpg
 
 from api.services import Services
 from engine import patch as patches
+from engine.catalog import USERS
 from engine.user import PatchUser, Terms
 from ops import administration
 from ops.database import Database
@@ -94,7 +95,7 @@ async def follow(services: Services) -> None:
 
 async def change(services: Services, tenant_id: UUID, user_id: str, **values: Any) -> None:
     operations = [{"op": "replace", "path": path, "value": value} for path, value in values.items()]
-    command = PatchUser(patches.read({"Operations": operations}, []))
+    command = PatchUser(patches.read({"Operations": operations}, USERS, []))
     await services.engine.carry_out(command, UUID(user_id), administration.cause(tenant_id), Terms())
 
 

@@ -12,6 +12,7 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from engine import paths
+from engine.catalog import USERS
 from engine.filters import (
     And,
     Compare,
@@ -74,7 +75,7 @@ def shown(filter_: Filter) -> str:
     ],
 )
 def test_the_queries_of_directories_are_understood(text: str, meaning: str) -> None:
-    assert shown(parse(text)) == meaning
+    assert shown(parse(text, USERS)) == meaning
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_the_queries_of_directories_are_understood(text: str, meaning: str) -> N
     ],
 )
 def test_the_examples_of_rfc_7644_are_understood(text: str, meaning: str) -> None:
-    assert shown(parse(text)) == meaning
+    assert shown(parse(text, USERS)) == meaning
 
 
 # What binds what.
@@ -131,7 +132,7 @@ def test_the_examples_of_rfc_7644_are_understood(text: str, meaning: str) -> Non
     ],
 )
 def test_not_binds_tightest_then_and_then_or(text: str, meaning: str) -> None:
-    assert shown(parse(text)) == meaning
+    assert shown(parse(text, USERS)) == meaning
 
 
 # What names and values mean.
@@ -169,7 +170,7 @@ def test_not_binds_tightest_then_and_then_or(text: str, meaning: str) -> None:
     ],
 )
 def test_names_and_values_have_their_attributes_meaning(text: str, meaning: str) -> None:
-    assert shown(parse(text)) == meaning
+    assert shown(parse(text, USERS)) == meaning
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_names_and_values_have_their_attributes_meaning(text: str, meaning: str)
 )
 @pytest.mark.parametrize("operator", ["eq", "ne", "gt", "ge", "lt", "le"])
 def test_times_are_compared_as_moments(text: str, moment: datetime, operator: str) -> None:
-    found = parse(f'meta.lastModified {operator} "{text}"')
+    found = parse(f'meta.lastModified {operator} "{text}"', USERS)
 
     assert isinstance(found, Compare)
     assert found.value == moment
@@ -203,7 +204,7 @@ def test_times_are_compared_as_moments(text: str, moment: datetime, operator: st
     ],
 )
 def test_an_unknown_attribute_has_no_value_and_is_named(text: str, names: list[str]) -> None:
-    assert list(unknown_names(parse(text))) == names
+    assert list(unknown_names(parse(text, USERS))) == names
 
 
 # Refusals, each with its place.
@@ -272,21 +273,21 @@ def test_an_unknown_attribute_has_no_value_and_is_named(text: str, names: list[s
 )
 def test_a_filter_that_is_not_understood_is_refused_at_its_place(text: str, detail: str) -> None:
     with pytest.raises(InvalidFilter) as refused:
-        parse(text)
+        parse(text, USERS)
     assert refused.value.detail.startswith(detail)
     assert refused.value.scim_type == "invalidFilter"
 
 
 def test_a_refusal_repeats_little_of_the_filter() -> None:
     with pytest.raises(InvalidFilter) as refused:
-        parse("title pr " + "x" * 1_000)
+        parse("title pr " + "x" * 1_000, USERS)
     assert len(refused.value.detail) < 100
 
 
 def test_filters_may_be_as_long_and_deep_as_is_said() -> None:
-    assert shown(parse("(" * 30 + "title pr" + ")" * 30)) == "title?"
-    assert shown(parse(" or ".join(["title pr"] * 100))).count("?") == 100
-    assert shown(parse('title eq "' + "x" * 7_989 + '"')).count("x") == 7_989
+    assert shown(parse("(" * 30 + "title pr" + ")" * 30, USERS)) == "title?"
+    assert shown(parse(" or ".join(["title pr"] * 100), USERS)).count("?") == 100
+    assert shown(parse('title eq "' + "x" * 7_989 + '"', USERS)).count("x") == 7_989
 
 
 # Whether an element fulfils the filter of a value path.
@@ -331,14 +332,14 @@ WORK = {"value": "Ann@Example.com", "type": "work", "primary": True}
     ],
 )
 def test_an_element_fulfils_a_filter(text: str, expected: bool) -> None:
-    path = paths.parse(f"emails[{text}]")
+    path = paths.parse(f"emails[{text}]", USERS)
 
     assert path.filter is not None
     assert holds(path.filter, WORK) is expected
 
 
 def test_a_boolean_that_is_not_there_is_false() -> None:
-    path = paths.parse("emails[primary eq false]")
+    path = paths.parse("emails[primary eq false]", USERS)
 
     assert path.filter is not None
     assert holds(path.filter, {"value": "a"})
@@ -346,7 +347,7 @@ def test_a_boolean_that_is_not_there_is_false() -> None:
 
 
 def test_values_of_case_exact_attributes_are_compared_exactly() -> None:
-    path = paths.parse('photos[value eq "https://x/A"]')
+    path = paths.parse('photos[value eq "https://x/A"]', USERS)
 
     assert path.filter is not None
     assert holds(path.filter, {"value": "https://x/A"})
@@ -382,7 +383,7 @@ def test_values_of_case_exact_attributes_are_compared_exactly() -> None:
 def test_a_path_names_an_attribute_its_elements_and_a_sub_attribute(
     text: str, key: str, sub: str | None, chosen: str | None
 ) -> None:
-    path = paths.parse(text)
+    path = paths.parse(text, USERS)
 
     assert path.target is not None
     assert path.target.key == key
@@ -392,7 +393,7 @@ def test_a_path_names_an_attribute_its_elements_and_a_sub_attribute(
 
 @pytest.mark.parametrize("urn", [CORE, ENTERPRISE, ROLLBOOK])
 def test_a_path_may_be_the_urn_of_a_schema(urn: str) -> None:
-    assert paths.parse(f" {urn.upper()} ").schema == urn
+    assert paths.parse(f" {urn.upper()} ", USERS).schema == urn
 
 
 @pytest.mark.parametrize(
@@ -410,7 +411,7 @@ def test_a_path_may_be_the_urn_of_a_schema(urn: str) -> None:
     ],
 )
 def test_a_path_may_name_what_is_none_of_ours(text: str) -> None:
-    path = paths.parse(text)
+    path = paths.parse(text, USERS)
 
     assert (path.target, path.schema) == (None, None)
 
@@ -436,7 +437,7 @@ def test_a_path_may_name_what_is_none_of_ours(text: str) -> None:
 )
 def test_a_path_that_is_not_understood_is_refused_at_its_place(text: str, detail: str) -> None:
     with pytest.raises(InvalidPath) as refused:
-        paths.parse(text)
+        paths.parse(text, USERS)
     assert refused.value.detail.startswith(detail)
     assert refused.value.scim_type == "invalidPath"
 
@@ -455,7 +456,7 @@ TEXTS = st.text(max_size=40) | st.lists(PIECES, max_size=14).map(" ".join) | st.
 @for_all(TEXTS)
 def test_any_text_is_a_filter_or_refused(text: str) -> None:
     try:
-        found = parse(text)
+        found = parse(text, USERS)
     except InvalidFilter:
         return
     assert shown(found)
@@ -466,7 +467,7 @@ def test_any_text_is_a_filter_or_refused(text: str) -> None:
 @for_all(TEXTS, st.dictionaries(st.sampled_from(["value", "type", "primary"]), st.booleans() | st.text(max_size=3)))
 def test_any_text_is_a_path_whose_filter_can_be_asked_or_refused(text: str, element: dict[str, Any]) -> None:
     try:
-        path = paths.parse(text)
+        path = paths.parse(text, USERS)
     except InvalidPath:
         return
     assert path.filter is None or holds(path.filter, element) in {True, False}
@@ -492,7 +493,7 @@ def test_no_filter_takes_long_to_understand(text: str) -> None:
     begun = process_time()
     for _ in range(10):
         with suppress(InvalidFilter):
-            parse(text)
+            parse(text, USERS)
     assert process_time() - begun < 0.5
 
 
@@ -514,6 +515,6 @@ def test_no_filter_takes_long_to_understand(text: str) -> None:
 )
 def test_what_is_no_scim_in_a_filter_is_named(text: str, quirks: list[str]) -> None:
     found: list[str] = []
-    parse(text, found)
+    parse(text, USERS, found)
 
     assert found == quirks

@@ -18,6 +18,7 @@ import pytest
 
 from api.services import Services
 from engine import patch
+from engine.catalog import USERS
 from engine.resource import Values
 from engine.user import PatchUser, ProvisionUser, Terms
 from ops import administration
@@ -67,7 +68,7 @@ async def write(services: Services, tenant_id: UUID, is_over: asyncio.Event) -> 
             {"op": "replace", "path": "active", "value": False},
             {"op": "add", "path": "role", "value": "admin"},
         ]
-        command = PatchUser(patch.read({"Operations": operations}, []))
+        command = PatchUser(patch.read({"Operations": operations}, USERS, []))
         await services.engine.carry_out(command, person, cause, Terms())
         await asyncio.sleep(0.02)
 

@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 
 from api.services import Services
 from engine import resource
+from engine.catalog import USERS
 from engine.engine import Engine
 from engine.group_commit import GroupCommit
 from engine.refusals import NotUnique
@@ -44,7 +45,7 @@ class Tenant:
         self.engine = Engine(GroupCommit(self.store), services.users, services.tenants, INLINE)
 
     async def create(self, user_name: str) -> User:
-        command = ProvisionUser(resource.read({"userName": user_name}, []))
+        command = ProvisionUser(resource.read({"userName": user_name}, USERS, []))
         return await self.engine.carry_out(command, uuid7(), administration.cause(self.id), Terms())
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from api.services import Services
 from engine import patch, user
+from engine.catalog import USERS
 from engine.events import UserEvent
 from engine.refusals import Refusal
 from engine.resource import Values
@@ -54,7 +55,7 @@ def some_command(chance: random.Random, person: UUID, *, is_new: bool) -> UserCo
     if kind < 0.2:
         return ReplaceUser(Values({"userName": str(person), **some_values(chance)}))
     operations = [{"op": "replace", "path": key, "value": value} for key, value in some_values(chance).items()]
-    return PatchUser(patch.read({"Operations": operations}, []))
+    return PatchUser(patch.read({"Operations": operations}, USERS, []))
 
 
 async def live(services: Services, tenant_id: UUID, chance: random.Random) -> list[UUID]:

@@ -18,7 +18,7 @@ from api import metrics, store_metrics
 from api.app import ROUTES, create_app
 from api.composition import open_services
 from api.services import Services
-from engine import resource
+from engine import catalog, resource
 from engine.engine import Engine
 from engine.events import TYPES
 from engine.refusals import Busy
@@ -184,7 +184,7 @@ class ForestalledStore(EventStore):
 async def provision(services: Services, tenant_id: UUID, times: int) -> None:
     store = ForestalledStore(services.pool, times)
     engine = Engine(store, services.users, services.tenants, INLINE, services.metrics)
-    command = ProvisionUser(resource.read({"userName": "ann"}, []))
+    command = ProvisionUser(resource.read({"userName": "ann"}, catalog.USERS, []))
     await engine.carry_out(command, uuid4(), administration.cause(tenant_id), Terms())
 
 

@@ -10,10 +10,11 @@ from hypothesis import given as for_all
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
+from engine.catalog import USERS
 from engine.patch import MOST_OPERATIONS, apply, made, read
 from engine.quirks import Quirk
 from engine.refusals import InvalidPath, InvalidSyntax, InvalidValue, NoTarget, NotMutable, Refusal
-from engine.schema import CORE, ENTERPRISE, LEAVES, ROLLBOOK
+from engine.schema import CORE, ENTERPRISE, ROLLBOOK
 
 MANAGER = f"{ENTERPRISE}:manager"
 WORK = {"value": "ann@contoso.example", "type": "work", "primary": True}
@@ -32,7 +33,7 @@ ANN: dict[str, Any] = {
 def patched(*operations: Any, before: dict[str, Any] | None = None) -> dict[str, Any]:
     """All values after the operations."""
     leaves = ANN if before is None else before
-    after = {**leaves, **apply(read({"Operations": list(operations)}, []), leaves).leaves}
+    after = {**leaves, **apply(read({"Operations": list(operations)}, USERS, []), leaves).leaves}
     return {key: value for key, value in after.items() if value is not None}
 
 
@@ -57,7 +58,7 @@ def remove(path: str, **value: Any) -> dict[str, Any]:
 
 def quirks_of(*operations: Any) -> list[str]:
     quirks: list[str] = []
-    read({"Operations": list(operations)}, quirks)
+    read({"Operations": list(operations)}, USERS, quirks)
     return quirks
 
 
@@ -133,7 +134,7 @@ def test_the_flagged_dialect_is_understood(op: str) -> None:
     ],
 )
 def test_the_three_names_are_written_in_every_shape_and_the_urn_is_remembered(operations: list[Any]) -> None:
-    values = apply(read({"Operations": operations}, []), ANN)
+    values = apply(read({"Operations": operations}, USERS, []), ANN)
 
     assert values.leaves == {"role": "Owner", "active": False, "microsoftId": "66E4"}
     assert values.prefixes == (CORE,)
@@ -142,8 +143,8 @@ def test_the_three_names_are_written_in_every_shape_and_the_urn_is_remembered(op
 def test_every_urn_that_a_request_uses_is_remembered() -> None:
     operations = [add(f"{CORE}:active", True), add(f"{ROLLBOOK}:active", True), add(f"{ENTERPRISE}:division", "X")]
 
-    assert apply(read({"Operations": operations}, []), ANN).prefixes == (CORE, ROLLBOOK)
-    assert apply(read({"Operations": [add("active", True), add(f"{CORE}:title", "X")]}, []), ANN).prefixes == ()
+    assert apply(read({"Operations": operations}, USERS, []), ANN).prefixes == (CORE, ROLLBOOK)
+    assert apply(read({"Operations": [add("active", True), add(f"{CORE}:title", "X")]}, USERS, []), ANN).prefixes == ()
 
 
 def test_of_two_operations_on_one_value_the_later_counts() -> None:
@@ -223,7 +224,7 @@ def test_members_that_are_no_scim_are_passed_over() -> None:
         "OPERATIONS": [{"name": "addMember", "OP": "Add", "Path": "title", "VALUE": "X"}],
     }
 
-    assert apply(read(body, []), ANN).leaves == {"title": "X"}
+    assert apply(read(body, USERS, []), ANN).leaves == {"title": "X"}
 
 
 @pytest.mark.parametrize(
@@ -461,25 +462,25 @@ def test_removing_single_and_complex_values() -> None:
 @pytest.mark.parametrize("operation", [{"op": "remove"}, {"op": "Remove", "path": ""}, {"op": "remove", "value": {}}])
 def test_removing_without_a_path_is_no_target(operation: Any) -> None:
     with pytest.raises(NoTarget, match=r"Operations\[0\] removes without a path"):
-        read({"Operations": [operation]}, [])
+        read({"Operations": [operation]}, USERS, [])
 
 
 def test_removing_the_core_schema_is_no_target() -> None:
-    with pytest.raises(NoTarget, match="whole user"):
-        read({"Operations": [remove(CORE)]}, [])
+    with pytest.raises(NoTarget, match="whole resource"):
+        read({"Operations": [remove(CORE)]}, USERS, [])
 
 
 @pytest.mark.parametrize("path", ["userName", f"{CORE}:USERNAME"])
 def test_what_is_required_cannot_be_removed(path: str) -> None:
     with pytest.raises(NotMutable, match="userName is required"):
-        read({"Operations": [remove(path)]}, [])
+        read({"Operations": [remove(path)]}, USERS, [])
 
 
 @pytest.mark.parametrize("path", ["id", "meta", "schemas", "meta.created", f"{CORE}:id", "META.Version"])
 @pytest.mark.parametrize("op", ["add", "replace", "remove"])
 def test_what_is_read_only_cannot_be_changed(op: str, path: str) -> None:
     with pytest.raises(NotMutable, match=r"Operations\[0\]: \w+ is read-only"):
-        read({"Operations": [{"op": op, "path": path, "value": "x"}]}, [])
+        read({"Operations": [{"op": op, "path": path, "value": "x"}]}, USERS, [])
 
 
 # Tolerances, each named.
@@ -527,7 +528,7 @@ def test_tolerances_are_named_and_nothing_that_is_scim(operation: Any, quirks: l
 
 def test_an_empty_list_of_operations_and_stray_members_are_named() -> None:
     quirks: list[str] = []
-    read({"Operations": [], "schemas": [], "id": "1"}, quirks)
+    read({"Operations": [], "schemas": [], "id": "1"}, USERS, quirks)
 
     assert quirks == [Quirk.NO_OPERATIONS, Quirk.STRAY_MEMBER]
 
@@ -551,7 +552,7 @@ def test_an_empty_list_of_operations_and_stray_members_are_named() -> None:
     ],
 )
 def test_elements_that_a_value_path_made_are_named(operations: list[Any], quirks: list[str]) -> None:
-    assert list(made(read({"Operations": operations}, []), ANN)) == quirks
+    assert list(made(read({"Operations": operations}, USERS, []), ANN)) == quirks
 
 
 # What is refused, with its place.
@@ -581,7 +582,7 @@ def test_elements_that_a_value_path_made_are_named(operations: list[Any], quirks
 )
 def test_a_body_that_is_no_patch_is_refused_with_its_place(body: Any, detail: str) -> None:
     with pytest.raises(InvalidSyntax) as refused:
-        read(body, [])
+        read(body, USERS, [])
     assert refused.value.detail.startswith(detail)
 
 
@@ -599,7 +600,7 @@ def test_a_body_that_is_no_patch_is_refused_with_its_place(body: Any, detail: st
 )
 def test_a_path_that_is_not_understood_is_refused_with_its_place(operation: Any, detail: str) -> None:
     with pytest.raises(InvalidPath) as refused:
-        read({"Operations": [operation]}, [])
+        read({"Operations": [operation]}, USERS, [])
     assert refused.value.detail.startswith(detail)
 
 
@@ -635,7 +636,7 @@ def test_a_path_that_is_not_understood_is_refused_with_its_place(operation: Any,
 )
 def test_a_value_of_another_type_is_refused_with_its_place(operation: Any, detail: str) -> None:
     with pytest.raises(InvalidValue) as refused:
-        read({"Operations": [operation]}, [])
+        read({"Operations": [operation]}, USERS, [])
     assert refused.value.detail.startswith(detail)
 
 
@@ -672,11 +673,11 @@ OPERATION = st.fixed_dictionaries(
 def test_any_json_is_a_patch_or_refused_and_changes_nothing_that_it_gets(body: Any) -> None:
     given, leaves = deepcopy(body), deepcopy(ANN)
     with suppress(Refusal):
-        operations = read(body, [])
+        operations = read(body, USERS, [])
         before = deepcopy(operations)
         with suppress(Refusal):
             values = apply(operations, leaves)
-            assert values.leaves.keys() <= LEAVES.keys()
+            assert values.leaves.keys() <= USERS.leaves.keys()
             assert all(value not in ({}, []) for value in values.leaves.values())
         assert operations == before
     assert (body, leaves) == (given, ANN)

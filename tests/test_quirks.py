@@ -9,6 +9,7 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from engine import filters, patch, resource, schema
+from engine.catalog import USERS
 from engine.quirks import Quirk, at
 from engine.refusals import Refusal
 from engine.schema import CORE, ENTERPRISE, Attribute
@@ -16,7 +17,7 @@ from engine.schema import CORE, ENTERPRISE, Attribute
 
 def places() -> Iterator[str]:
     """Every name of our schema that may stand before a quirk."""
-    yield from (each.id for each in schema.SCHEMAS)
+    yield from (each.id for each in USERS.schemas)
     yield from schema.COMMON
     for prefix, of in (("", schema.USER), (f"{ENTERPRISE}:", schema.ENTERPRISE_USER)):
         yield from (f"{prefix}{name}" for attribute in of.attributes for name in _names(attribute))
@@ -65,7 +66,7 @@ FILTERS = st.builds(
 def test_a_bodys_quirks_are_in_words_of_ours(body: dict[str, Any]) -> None:
     quirks: list[str] = []
     with suppress(Refusal):
-        resource.read(body, quirks)
+        resource.read(body, USERS, quirks)
 
     assert set(quirks) <= OURS
 
@@ -75,7 +76,7 @@ def test_a_bodys_quirks_are_in_words_of_ours(body: dict[str, Any]) -> None:
 def test_a_patchs_quirks_are_in_words_of_ours(operations: list[Any], body: dict[str, Any]) -> None:
     quirks: list[str] = []
     with suppress(Refusal):
-        found = patch.read({**body, "Operations": operations}, quirks)
+        found = patch.read({**body, "Operations": operations}, USERS, quirks)
         patch.apply(found, {})
         quirks += patch.made(found, {})
 
@@ -87,7 +88,7 @@ def test_a_patchs_quirks_are_in_words_of_ours(operations: list[Any], body: dict[
 def test_a_filters_quirks_are_in_words_of_ours(text: str) -> None:
     quirks: list[str] = []
     with suppress(Refusal):
-        found = filters.parse(text, quirks)
-        quirks += [resource.unknown(name) for name in filters.unknown_names(found)]
+        found = filters.parse(text, USERS, quirks)
+        quirks += [resource.unknown(name, USERS) for name in filters.unknown_names(found)]
 
     assert set(quirks) <= OURS

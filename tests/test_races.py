@@ -15,6 +15,7 @@ from api.app import create_app
 from api.composition import CONNECTIONS, open_services
 from api.services import Services
 from engine import patch
+from engine.catalog import USERS
 from engine.engine import Engine
 from engine.refusals import Busy, PreconditionFailed
 from engine.resource import Values
@@ -146,7 +147,7 @@ def cause(tenant_id: UUID) -> Cause:
 async def carry_out(
     engine: Engine, tenant_id: UUID, user_id: str, operation: dict[str, Any], terms: Terms | None = None
 ) -> User:
-    command = PatchUser(patch.read({"Operations": [operation]}, []))
+    command = PatchUser(patch.read({"Operations": [operation]}, USERS, []))
     return await engine.carry_out(command, UUID(user_id), cause(tenant_id), terms or Terms())
 
 

@@ -12,10 +12,11 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from engine import resource
+from engine.catalog import USERS
 from engine.quirks import Quirk
 from engine.refusals import InvalidSyntax, InvalidValue, Refusal
 from engine.resource import nested
-from engine.schema import CORE, ENTERPRISE, LEAVES, ROLLBOOK
+from engine.schema import CORE, ENTERPRISE, ROLLBOOK
 from engine.values import MOST_ELEMENTS
 
 MANAGER = f"{ENTERPRISE}:manager"
@@ -24,12 +25,12 @@ TWICE = "active: given twice, under two names"
 
 def read(body: object) -> dict[str, Any]:
     """The values that the body gives, without what it takes away."""
-    return {key: value for key, value in resource.read(body, []).leaves.items() if value is not None}
+    return {key: value for key, value in resource.read(body, USERS, []).leaves.items() if value is not None}
 
 
 def quirks_of(body: object) -> list[str]:
     quirks: list[str] = []
-    resource.read(body, quirks)
+    resource.read(body, USERS, quirks)
     return quirks
 
 
@@ -98,11 +99,11 @@ def test_the_three_names_are_read_in_every_shape_and_the_urn_is_remembered(
     body: dict[str, Any], prefixes: tuple[str, ...]
 ) -> None:
     assert read(body) == {"active": False, "microsoftId": "66E4", "role": "Owner"}
-    assert resource.read(body, []).prefixes == prefixes
+    assert resource.read(body, USERS, []).prefixes == prefixes
 
 
 def test_another_core_name_under_the_core_urn_leaves_no_prefix() -> None:
-    values = resource.read({CORE: {"title": "X", "name": {"givenName": "A"}}}, [])
+    values = resource.read({CORE: {"title": "X", "name": {"givenName": "A"}}}, USERS, [])
 
     assert (values.leaves["title"], values.leaves["name.givenName"], values.prefixes) == ("X", "A", ())
 
@@ -259,13 +260,13 @@ def test_what_nobody_may_write_or_nobody_knows_is_passed_over_and_named(
 @pytest.mark.parametrize("body", [None, True, 5, 1.5, "user", [], [{"userName": "a"}]])
 def test_a_body_that_is_no_object_is_refused(body: object) -> None:
     with pytest.raises(InvalidSyntax, match="must be a JSON object, a User; it is"):
-        resource.read(body, [])
+        resource.read(body, USERS, [])
 
 
 @pytest.mark.parametrize("schemas", ["urn", 5, {}, [5], [None], True, ["urn", ["urn"]]])
 def test_schemas_that_are_no_list_of_strings_are_refused(schemas: Any) -> None:
     with pytest.raises(InvalidSyntax, match="schemas takes a list of URNs"):
-        resource.read({"schemas": schemas}, [])
+        resource.read({"schemas": schemas}, USERS, [])
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -309,7 +310,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("body", "detail"), WRONG)
 def test_a_value_of_another_type_is_refused_with_its_place(body: dict[str, Any], detail: str) -> None:
     with pytest.raises(InvalidValue) as refused:
-        resource.read(body, [])
+        resource.read(body, USERS, [])
     assert refused.value.detail.startswith(detail)
     assert refused.value.scim_type == "invalidValue"
 
@@ -339,7 +340,7 @@ def test_leaves_become_the_tree_that_was_read() -> None:
 
 
 def test_every_leaf_has_its_place_in_the_tree() -> None:
-    for key, leaf in LEAVES.items():
+    for key, leaf in USERS.leaves.items():
         value: Any = True if leaf.attribute.type == "boolean" else "AAAA"
         if leaf.attribute.multi_valued:
             value = [{leaf.attribute.sub_attributes[0].name: value}]
@@ -349,7 +350,7 @@ def test_every_leaf_has_its_place_in_the_tree() -> None:
 def test_reading_and_writing_leave_what_they_get_as_it_was() -> None:
     body = {"emails": {"value": "a", "primary": "True"}, "name": {"givenName": ""}, ENTERPRISE: {"manager": "1"}}
     before = deepcopy(body)
-    leaves = resource.read(body, []).leaves
+    leaves = resource.read(body, USERS, []).leaves
     kept = deepcopy(leaves)
 
     nested(leaves)
@@ -373,12 +374,12 @@ JSON = st.recursive(
 def test_any_json_is_a_user_or_refused(body: Any) -> None:
     before = deepcopy(body)
     try:
-        values = resource.read(body, [])
+        values = resource.read(body, USERS, [])
     except Refusal:
         return
     finally:
         assert body == before
-    assert values.leaves.keys() <= LEAVES.keys()
+    assert values.leaves.keys() <= USERS.leaves.keys()
     given = {key: value for key, value in values.leaves.items() if value is not None}
     assert read(nested(given)) == given
 
@@ -400,7 +401,7 @@ def test_any_json_is_a_user_or_refused(body: Any) -> None:
 def test_no_body_of_a_megabyte_takes_long_to_read(body: Any) -> None:
     begun = process_time()
     with suppress(Refusal):
-        resource.read(body, [])
+        resource.read(body, USERS, [])
     assert process_time() - begun < 1
 
 

@@ -11,6 +11,7 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from engine import patch, resource
+from engine.catalog import USERS
 from engine.events import (
     AttributesChanged,
     Change,
@@ -63,15 +64,15 @@ def decide(
 
 
 def creation(body: dict[str, Any]) -> ProvisionUser:
-    return ProvisionUser(resource.read(body, []))
+    return ProvisionUser(resource.read(body, USERS, []))
 
 
 def put(body: dict[str, Any]) -> ReplaceUser:
-    return ReplaceUser(resource.read(body, []))
+    return ReplaceUser(resource.read(body, USERS, []))
 
 
 def operations(*given: dict[str, Any]) -> PatchUser:
-    return PatchUser(patch.read({"Operations": list(given)}, []))
+    return PatchUser(patch.read({"Operations": list(given)}, USERS, []))
 
 
 def replace(path: str, value: Any) -> PatchUser:

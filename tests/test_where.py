@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import filters
+from engine.catalog import USERS
 from engine.schema import CORE, ENTERPRISE, ROLLBOOK
 from engine.user import User
 from projections.users import Users, row_of
@@ -59,7 +60,7 @@ class People:
 
     async def find(self, text: str) -> list[str]:
         """The names of those whom the filter finds."""
-        page = await Users(self._owner).find(self.tenant_id, filters.parse(text), offset=0, limit=1_000)
+        page = await Users(self._owner).find(self.tenant_id, filters.parse(text, USERS), offset=0, limit=1_000)
         assert page.total == len(page.users)
         return sorted(user.attributes["userName"] for user in page.users)
 
