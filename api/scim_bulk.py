@@ -8,7 +8,6 @@ from http import HTTPStatus
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message
 
 from api import exchange, refusal_record, scim_groups, scim_users, wire
 from api.call import KEY, call_of
@@ -122,12 +121,10 @@ def _handler(operation: Operation) -> Handler:
 
 def _request_of(operation: Operation, request: Request, ids: Mapping[str, str]) -> Request:
     """The operation as a request of its own, with the token and the id of the request that holds it."""
-    body, path = operation.body, operation.path
-    if operation.refers_to <= ids.keys():
-        path = bulk.resolved(path, ids)
-        body = msgspec.json.encode(bulk.resolved(msgspec.json.decode(body), ids)) if operation.refers_to else body
+    data, path = operation.data, operation.path
+    if operation.refers_to and operation.refers_to <= ids.keys():
+        data, path = bulk.resolved(data, ids), bulk.resolved(path, ids)
     headers = [each for each in request.scope["headers"] if each[0] in {b"authorization", b"host"}]
-    headers.append((b"content-type", wire.SCIM.encode()))
     if operation.version is not None:
         headers.append((b"if-match", operation.version.encode()))
     call = replace(call_of(request), user_id=None, subject={}, quirks=[], refusal=None, changes=0)
@@ -139,12 +136,9 @@ def _request_of(operation: Operation, request: Request, ids: Mapping[str, str]) 
         "query_string": b"",
         "headers": headers,
         KEY: call,
+        wire.DECODED: data,
     }
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return Request(scope, receive)
+    return Request(scope)
 
 
 def _result(operation: Operation, request: Request, response: Response) -> Result:

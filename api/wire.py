@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from starlette.requests import Request
@@ -19,6 +19,9 @@ JSON = "application/json"
 
 LARGEST_BODY = 1_048_576  # bytes
 
+DECODED = "rollbook.decoded"
+"""Where a request within a request, one of a bulk message, has the JSON of its body: it was read with the whole."""
+
 _ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 _ACCEPTED = {"", JSON, SCIM, "application/merge-patch+json"}
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -26,10 +29,12 @@ _ENCODER = msgspec.json.Encoder()
 
 
 async def read_json(request: Request, largest: int = LARGEST_BODY) -> object:
-    """The JSON in the body, which may have so many bytes.
+    """The JSON in the body, which may have so many bytes; as it was decoded, if it came within another one.
 
     Raises TooLarge, UnsupportedMediaType, or InvalidSyntax with the place at which the body stopped being JSON.
     """
+    if DECODED in request.scope:
+        return cast(object, request.scope[DECODED])
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in {JSON, SCIM} and is_scim(request.scope["path"]):
         call_of(request).quirks.append(Quirk.MEDIA_TYPE)

@@ -25,8 +25,8 @@ _UNIQUE = re.compile(rb"userName|microsoftId", re.IGNORECASE)
 class Operation(Struct, frozen=True, kw_only=True):
     """One operation, at its place in the list. `collection` and `id` are the parts of its path.
 
-    `body` is its `data` as JSON, `version` the entity tag that it would change, `refers_to` the bulkIds in its path and
-    its data; `keeps_names` says that no value that is unique in the tenant can change hands by it.
+    `version` is the entity tag that it would change, `refers_to` the bulkIds in its path and its data. `keeps_names`
+    says that no value that is unique in the tenant can change hands by it.
     """
 
     place: int
@@ -35,7 +35,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     id: str | None
     bulk_id: str | None
     version: str | None
-    body: bytes
+    data: Any
     refers_to: frozenset[str]
     keeps_names: bool
 
@@ -91,7 +91,7 @@ def _operation(place: int, given: object) -> Operation:
     if data is None and method.upper() != "DELETE":
         raise InvalidSyntax(f"{where}.data is missing; only DELETE has none.")
     collection, _, id_ = path.strip("/").partition("/")
-    body, method = msgspec.json.encode(data), method.upper()
+    text, method = msgspec.json.encode(data), method.upper()
     return Operation(
         place=place,
         method=method,
@@ -99,9 +99,9 @@ def _operation(place: int, given: object) -> Operation:
         id=id_ or None,
         bulk_id=_text(members, "bulkId", where),
         version=_text(members, "version", where),
-        body=body,
-        refers_to=frozenset([*references(path), *(references(data) if b"bulkId:" in body else ())]),
-        keeps_names=method in {"POST", "DELETE"} or not _UNIQUE.search(body),
+        data=data,
+        refers_to=frozenset([*references(path), *(references(data) if b"bulkId:" in text else ())]),
+        keeps_names=method in {"POST", "DELETE"} or not _UNIQUE.search(text),
     )
 
 
