@@ -11,7 +11,9 @@ CREATE TABLE store (
     -- Names of tenants are made into their ids with it (RFC 9562 §5.5), so that the same name in two stores is two ids.
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     -- The version of these tables. A program that knows only older ones refuses to start.
-    version int NOT NULL
+    version int NOT NULL,
+    -- Seals the cursors of lists, so that every process reads what another one wrote.
+    cursor_key bytea NOT NULL DEFAULT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
 );
 
 -- The end of each tenant's log. Its row is locked by every append until the commit: that is what makes a tenant's seq

@@ -19,6 +19,7 @@ from api import (
     scim_bulk,
     scim_discovery,
     scim_groups,
+    scim_list,
     scim_me,
     scim_users,
     scrape,
@@ -43,10 +44,13 @@ def address(path: str, **handlers: Handler) -> Route:
 
     async def answer(request: Request) -> Response:
         request.scope["rollbook.route"] = path
-        handler = handlers.get(request.method)
+        handler, allowed = handlers.get(request.method), sorted([*handlers, "OPTIONS"])
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": ", ".join(allowed)})
         if handler is None:
-            allowed = ", ".join(sorted(handlers))
-            raise MethodNotAllowed(f"{request.method} does not work here. Allowed: {allowed}.", allow=sorted(handlers))
+            raise MethodNotAllowed(
+                f"{request.method} does not work here. Allowed: {', '.join(allowed)}.", allow=allowed
+            )
         return await handler(request)
 
     return Route(path, answer, methods=ANY_METHOD)
@@ -70,9 +74,10 @@ ROUTES = [
     address("/healthz", GET=health.healthz),
     address("/readyz", GET=health.readyz),
     address("/metrics", GET=scrape.metrics),
-    address(f"{SCIM}/.search", POST=_not_offered),
-    address(f"{SCIM}/{{resource}}/.search", POST=_not_offered),
-    address(f"{SCIM}/Users", GET=scim_users.search, POST=scim_users.create),
+    address(SCIM, GET=scim_list.users),
+    address(f"{SCIM}/.search", POST=scim_list.search_users),
+    address(f"{SCIM}/Users/.search", POST=scim_list.search_users),
+    address(f"{SCIM}/Users", GET=scim_list.users, POST=scim_users.create),
     address(
         f"{SCIM}/Users/{{id}}",
         GET=scim_users.read,

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from api.accesses import Accesses
+from api.cursors import Cursors
 from api.gate import Gate
 from api.last_calls import LastCalls
 from api.metrics import Metrics
@@ -61,6 +62,7 @@ async def open_services(  # noqa: PLR0913  what an operator can choose
             pool=pool,
             engine=engine,
             users=users,
+            cursors=Cursors(pool),
             tenants=tenants,
             seats=Seats(pool),
             erasures=Erasures(pool, metrics),

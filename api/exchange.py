@@ -26,7 +26,7 @@ _log = structlog.get_logger("rollbook")
 CLIENT_WENT = 499  # in the log alone: the client went away in the middle of its body, and nobody was answered
 
 # In the spelling of RFC 7644 §3.2; directories and admins write them in any.
-_NAMES = ("Users", "Groups", "Schemas", "ResourceTypes", "ServiceProviderConfig", "Bulk", "Me")
+_NAMES = (".search", "Users", "Groups", "Schemas", "ResourceTypes", "ServiceProviderConfig", "Bulk", "Me")
 _SEGMENTS = {name.lower(): name for name in _NAMES}
 _UNREACHABLE = (
     OSError,  # refused, timed out

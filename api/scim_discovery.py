@@ -8,19 +8,21 @@ from starlette.responses import Response
 
 from api import scim_resource, wire
 from api.call import call_of
+from api.cursors import LIFE
 from api.scim_bulk import LARGEST_BODY
-from api.scim_users import MOST_RESULTS, SCOPE, base_url
+from api.scim_query import DEFAULT_COUNT, MOST_RESULTS
+from api.scim_users import SCOPE, base_url
 from api.services import services_of
 from engine.bulk import MOST_OPERATIONS
 from engine.catalog import USERS
-from engine.refusals import NotFound
+from engine.refusals import Forbidden, NotFound
 from engine.schema import CORE, ENTERPRISE, ROLE, ROLLBOOK, Attribute, Schema
 
 _URN = "urn:ietf:params:scim:schemas:core:2.0:"
 
 
 async def service_provider_config(request: Request) -> Response:
-    await services_of(request).gate.admit(request, SCOPE)
+    await _admit(request)
     return wire.scim(
         {
             "schemas": [_URN + "ServiceProviderConfig"],
@@ -28,7 +30,15 @@ async def service_provider_config(request: Request) -> Response:
             "bulk": {"supported": True, "maxOperations": MOST_OPERATIONS, "maxPayloadSize": LARGEST_BODY},
             "filter": {"supported": True, "maxResults": MOST_RESULTS},
             "changePassword": {"supported": False},
-            "sort": {"supported": False},
+            "sort": {"supported": True},
+            "pagination": {
+                "cursor": True,
+                "index": True,
+                "defaultPaginationMethod": "index",
+                "defaultPageSize": DEFAULT_COUNT,
+                "maxPageSize": MOST_RESULTS,
+                "cursorTimeout": LIFE,
+            },
             "etag": {"supported": True},
             "authenticationSchemes": [
                 {
@@ -48,13 +58,13 @@ async def service_provider_config(request: Request) -> Response:
 
 
 async def schemas(request: Request) -> Response:
-    await services_of(request).gate.admit(request, SCOPE)
+    await _admit(request)
     found = [_schema(each, request) for each in USERS.schemas]
     return wire.scim(scim_resource.list_response(found, len(found)))
 
 
 async def schema(request: Request) -> Response:
-    await services_of(request).gate.admit(request, SCOPE)
+    await _admit(request)
     for each in USERS.schemas:
         if each.id.lower() == request.path_params["id"].lower():
             return wire.scim(_schema(each, request))
@@ -62,15 +72,21 @@ async def schema(request: Request) -> Response:
 
 
 async def resource_types(request: Request) -> Response:
-    await services_of(request).gate.admit(request, SCOPE)
+    await _admit(request)
     return wire.scim(scim_resource.list_response([_user_type(base_url(request))], 1))
 
 
 async def resource_type(request: Request) -> Response:
-    await services_of(request).gate.admit(request, SCOPE)
+    await _admit(request)
     if request.path_params["id"].lower() in {"user", "users"}:
         return wire.scim(_user_type(base_url(request)))
     raise NotFound("There is no such resource type. There is: User.")
+
+
+async def _admit(request: Request) -> None:
+    await services_of(request).gate.admit(request, SCOPE)
+    if "filter" in request.query_params:
+        raise Forbidden("What is offered cannot be filtered (RFC 7644 §4); it is short.")
 
 
 def _user_type(base: str) -> dict[str, Any]:

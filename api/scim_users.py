@@ -1,7 +1,7 @@
 """`/scim/v2/Users` (RFC 7644 §3): each handler reads the request, has the command carried out, and answers."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from api import scim_resource, wire
 from api.call import Call, call_of
 from api.scim_resource import Choice
 from api.services import Services, services_of
-from engine import filters, patch, resource, rules
+from engine import patch, resource, rules
 from engine.catalog import USERS
 from engine.engine import Carried
 from engine.events import UserEvent
@@ -21,19 +21,13 @@ from engine.quirks import Quirk
 from engine.refusals import InvalidValue, NotFound
 from engine.schema import CORE
 from engine.user import DeleteUser, PatchUser, ProvisionUser, ReplaceUser, Terms, User, UserCommand
-from projections.users import Page
 
 SCOPE = "scim"
-DEFAULT_COUNT = 100
-MOST_RESULTS = 1000
-_FURTHEST = 2**31  # a startIndex behind it finds nothing, as behind any other end
 _NOBODY = UUID(int=0)
 
 _TAG = re.compile(r'"([^"]*)"|([^\s,"]+)')
 _VERSION = re.compile(r"[1-9][0-9]{0,9}")
-_SORTING = {"sortBy", "sortOrder"}
-_PARAMETERS = {"filter", "attributes", "excludedAttributes", "startIndex", "count"} | _SORTING
-_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
+_PARAMETERS = {"attributes", "excludedAttributes"}
 
 
 async def create(request: Request) -> Response:
@@ -57,22 +51,6 @@ async def read(request: Request) -> Response:
     if _tags(request, "if-none-match") & {str(user.version), "*"}:
         return Response(status_code=304, headers={"ETag": scim_resource.etag(user)})
     return _resource(request, call, user, choice)
-
-
-async def search(request: Request) -> Response:
-    services, call = await admitted(request)
-    choice = _choice(request)
-    text = request.query_params.get("filter")
-    if text == "":
-        call.quirks.append(Quirk.EMPTY_FILTER)
-    filter_ = filters.parse(text, USERS, call.quirks) if text else None
-    if filter_:
-        call.quirks += [resource.unknown(name, USERS) for name in filters.unknown_names(filter_)]
-    start, count = max(_whole_number(request, "startIndex", 1), 1), _whole_number(request, "count", DEFAULT_COUNT)
-    offset, limit = min(start - 1, _FURTHEST), min(max(count, 0), MOST_RESULTS)
-    page: Page = await services.users.find(call.admitted.tenant_id, filter_, offset=offset, limit=limit)
-    resources = [choice.of(_rendered(request, call, user)) for user in page.users]
-    return wire.scim(scim_resource.list_response(resources, page.total, start))
 
 
 async def replace(request: Request) -> Response:
@@ -109,8 +87,6 @@ async def admitted(request: Request) -> tuple[Services, Call]:
     services, call = services_of(request), call_of(request)
     call.user_id = user_id_in(request)
     await services.gate.admit(request, SCOPE)
-    if request.scope["query_string"]:
-        _note_parameters(call, request.query_params)
     return services, call
 
 
@@ -126,14 +102,6 @@ async def _carried_out(
 
 
 # What the request log is told.
-
-
-def _note_parameters(call: Call, parameters: Mapping[str, str]) -> None:
-    names = set(parameters)
-    if names & _SORTING:
-        call.quirks.append(Quirk.NO_SORTING)
-    if names - _PARAMETERS:
-        call.quirks.append(Quirk.PARAMETER)
 
 
 def _note_body(call: Call, body: object) -> None:
@@ -178,6 +146,8 @@ def _terms(request: Request, call: Call) -> Terms:
 
 
 def _choice(request: Request) -> Choice:
+    if set(request.query_params) - _PARAMETERS:
+        call_of(request).quirks.append(Quirk.PARAMETER)
     return Choice(request.query_params.get("attributes"), request.query_params.get("excludedAttributes"))
 
 
@@ -213,15 +183,6 @@ def if_match(request: Request) -> frozenset[int] | None:
     return frozenset(int(tag) for tag in tags if _VERSION.fullmatch(tag))
 
 
-def _whole_number(request: Request, name: str, default: int) -> int:
-    text = request.query_params.get(name, "").strip()
-    if not text:
-        return default
-    if not _WHOLE_NUMBER.fullmatch(text):
-        raise InvalidValue(f"{name} takes a whole number, not '{text[:30]}'.")
-    return int(text[:30])
-
-
 def base_url(request: Request) -> str:
     if public := services_of(request).public_url:
         return public.rstrip("/") + "/scim/v2"
@@ -233,14 +194,14 @@ def answer_with(request: Request, user: User) -> Response:
     return _resource(request, call_of(request), user, _choice(request))
 
 
-def _rendered(request: Request, call: Call, user: User) -> dict[str, Any]:
+def rendered(request: Request, call: Call, user: User) -> dict[str, Any]:
     return scim_resource.render(user, base_url(request), call.admitted.settings)
 
 
 def _resource(request: Request, call: Call, user: User, choice: Choice, status: int = 200) -> Response:
     call.user_id = user.id
     headers = {"ETag": scim_resource.etag(user), "Location": scim_resource.location(user, base_url(request))}
-    return wire.scim(choice.of(_rendered(request, call, user)), status, headers)
+    return wire.scim(choice.of(rendered(request, call, user)), status, headers)
 
 
 def subject_of(body: object) -> dict[str, str]:

@@ -7,6 +7,7 @@ import asyncpg
 from starlette.requests import HTTPConnection
 
 from api.accesses import Accesses
+from api.cursors import Cursors
 from api.gate import Gate
 from api.metrics import Metrics
 from api.request_writer import RequestWriter
@@ -34,6 +35,7 @@ class Services:
     pool: asyncpg.Pool
     engine: Engine
     users: Users
+    cursors: Cursors
     tenants: Tenants
     seats: Seats
     erasures: Erasures

@@ -17,7 +17,6 @@ class Quirk(StrEnum):
     # Addresses and headers.
     ADDRESS = "address: not in its usual spelling"
     PARAMETER = "address: a parameter that SCIM does not know"
-    NO_SORTING = "address: sortBy or sortOrder, which are not offered"
     EMPTY_FILTER = "address: an empty filter"
     MEDIA_TYPE = "Content-Type: missing, or none of SCIM"
     TAG = "If-Match or If-None-Match: a version without quotes"

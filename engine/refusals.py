@@ -7,6 +7,9 @@
     │   ├── InvalidPath            invalidPath
     │   ├── InvalidValue           invalidValue
     │   ├── NoTarget               noTarget
+    │   ├── InvalidCursor          invalidCursor (RFC 9865)
+    │   ├── ExpiredCursor          expiredCursor
+    │   ├── InvalidCount           invalidCount
     │   └── NotMutable             mutability
     ├── NotAuthenticated           401
     ├── Forbidden                  403
@@ -79,6 +82,24 @@ class NotMutable(BadRequest):
     """The attribute cannot be changed."""
 
     scim_type = "mutability"
+
+
+class InvalidCursor(BadRequest):
+    """The cursor is none that this query was answered with; begin again with an empty one."""
+
+    scim_type = "invalidCursor"
+
+
+class ExpiredCursor(BadRequest):
+    """The cursor has expired; begin again with an empty one."""
+
+    scim_type = "expiredCursor"
+
+
+class InvalidCount(BadRequest):
+    """The count is not one that a page can have."""
+
+    scim_type = "invalidCount"
 
 
 class NotAuthenticated(Refusal):

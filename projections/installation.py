@@ -148,6 +148,8 @@ _SINCE_3: tuple[str, ...] = ("request_log", "erasure", "checkpoints", "auditors"
 _TO_3 = """
     -- Appends, which lock a head before anything else, end before this, or wait: both tables are altered.
     LOCK TABLE heads IN EXCLUSIVE MODE;
+    ALTER TABLE store ADD COLUMN cursor_key bytea NOT NULL
+        DEFAULT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
     CREATE INDEX events_by_actor ON events (tenant_id, actor, seq);
     CREATE INDEX events_by_token ON events (tenant_id, token_id, seq) WHERE actor <> token_id::text;
     CREATE INDEX events_refused_for_user ON events (tenant_id, (data ->> 'user_id'), seq)

@@ -14,7 +14,9 @@ from engine.filters import Filter
 from engine.schema import ENTERPRISE
 from engine.tenant import Tenant
 from engine.user import Origin, User
+from projections import order as orders
 from projections import where
+from projections.order import BY_AGE, Order, Place
 from projections.table import Table
 
 COLUMNS = """
@@ -119,6 +121,7 @@ class Page(Struct, frozen=True):
 
     users: list[User]
     total: int
+    last: Place | None = None  # of the last user, if more of them stand behind
 
 
 class Users:
@@ -133,14 +136,36 @@ class Users:
         row = await self._pool.fetchrow(query, tenant_id, user_id)
         return user_of(row) if row else None
 
-    async def find(self, tenant_id: UUID, filter_: Filter | None, *, offset: int, limit: int) -> Page:
-        """The users that are not deleted and fulfil the filter, in the order of their creation."""
+    async def find(  # noqa: PLR0913  what a list can be asked for
+        self,
+        tenant_id: UUID,
+        filter_: Filter | None,
+        *,
+        offset: int = 0,
+        limit: int,
+        order: Order = BY_AGE,
+        after: Place | None = None,
+    ) -> Page:
+        """The users that are not deleted and fulfil the filter, in that order, from behind a place or an offset on."""
         condition = where.compile_filter(filter_) if filter_ else where.Condition("true", ())
-        total = _COUNTED if filter_ else _KNOWN
-        query = _PAGE.format(columns=COLUMNS, total=total.format(condition=condition.sql), condition=condition.sql)
-        rows = await self._pool.fetch(query, tenant_id, offset, limit, *condition.values)
+        total, values = _COUNTED if filter_ else _KNOWN, list(condition.values)
+        behind, more = "true", list[object]()
+        if after:
+            behind, more = orders.behind(order, after, where.FIRST_PARAMETER + len(values))
+        query = _PAGE.format(
+            columns=COLUMNS,
+            total=total.format(condition=condition.sql),
+            condition=condition.sql,
+            behind=behind,
+            key=order.key,
+            order=orders.order_by(order),
+            order_of_page=orders.order_by(order, "sort_key"),
+        )
+        rows = await self._pool.fetch(query, tenant_id, offset, limit + 1, *values, *more)
         # An empty page has one row, of the total alone.
-        return Page([user_of(row) for row in rows if row["id"]], rows[0]["total"])
+        found = [row for row in rows if row["id"]][:limit]
+        last = Place(found[-1]["sort_text"], found[-1]["id"]) if found and len(rows) > limit else None
+        return Page([user_of(row) for row in found], rows[0]["total"], last)
 
     async def all(self, tenant_id: UUID, after: UUID | None, limit: int, *, active: bool | None) -> list[User]:
         """Everybody, deleted people included, in the order of their creation, from behind `after`."""
@@ -153,17 +178,17 @@ _KNOWN = "SELECT coalesce(sum(active + inactive), 0) FROM rollbook.seats WHERE t
 _COUNTED = "SELECT count(*) FROM rollbook.users WHERE tenant_id = $1 AND NOT is_deleted AND ({condition})"
 
 _PAGE = """
-    SELECT {columns}, total.total
+    SELECT {columns}, total.total, sort_key::text AS sort_text
     FROM ({total}) AS total(total)
     LEFT JOIN (
-        SELECT {columns}
+        SELECT {columns}, {key} AS sort_key
         FROM rollbook.users
-        WHERE tenant_id = $1 AND NOT is_deleted AND ({condition})
-        ORDER BY id
+        WHERE tenant_id = $1 AND NOT is_deleted AND ({condition}) AND {behind}
+        ORDER BY {order}
         OFFSET $2
         LIMIT $3
     ) AS page ON true
-    ORDER BY id
+    ORDER BY {order_of_page}
 """
 
 _ALL = """

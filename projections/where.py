@@ -44,6 +44,9 @@ _OTHER_COLUMNS = {
     "meta.lastModified": "date_trunc('milliseconds', modified_at)",
 }
 
+# Leaves whose column, or whose value here, is in the form in which names are compared already.
+FOLDED = {leaf for leaf in _TEXT_COLUMNS if leaf != "meta.version"}
+
 # The URNs in a resource's `schemas`.
 _DECLARED = f"""
     SELECT '{CORE}' AS urn
@@ -56,6 +59,11 @@ _DECLARED = f"""
 """  # noqa: S608  constants
 
 _IN_ORDER = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
+
+def column_of(target: Target) -> str:
+    """What holds the value of a single-valued attribute, or of one of its sub-attributes; NULL if there is none."""
+    return _Compiler().operand(target, None)
 
 
 def compile_filter(filter_: Filter) -> Condition:

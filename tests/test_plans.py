@@ -16,6 +16,7 @@ from engine.log import EventLog, LoggedEvent, Selection
 from engine.schema import ENTERPRISE
 from ops.database import Database, role_url
 from projections.connections import connected
+from projections.order import by
 from projections.users import Users
 
 PEOPLE, EVENTS = 20_000, 50_000
@@ -205,6 +206,25 @@ async def test_a_page_of_everybody_reads_that_page_and_not_everybody(
         assert plan.indexes == {"users_pkey"}
         assert not plan.sorts
         assert plan.pages < 120
+
+
+@pytest.mark.parametrize("is_descending", [False, True])
+@pytest.mark.parametrize(("name", "index"), [("id", "users_pkey"), ("userName", "user_name_is_free")])
+async def test_a_page_far_behind_a_cursor_costs_what_it_holds(
+    owner: asyncpg.Connection, tenant_id: UUID, name: str, index: str, *, is_descending: bool
+) -> None:
+    explainer, target = Explainer(owner), USERS.find(name)
+    assert target
+    order = by(target, is_descending=is_descending)
+    page = await Users(explainer).find(tenant_id, None, offset=500, limit=1, order=order)
+    assert page.last
+
+    assert len((await Users(explainer).find(tenant_id, None, limit=100, order=order, after=page.last)).users) == 100
+    for mode in MODES:
+        plan = await explainer.plan(mode)
+        assert index in plan.indexes, plan
+        assert not plan.scanned, plan
+        assert plan.pages < 250, plan
 
 
 SOME_TIME = datetime.fromisoformat("2026-01-01T03:00:00Z")
