@@ -28,7 +28,7 @@ CREATE TABLE events (
     tenant_id uuid NOT NULL,
     -- The place in the tenant's log: 1, 2, 3, … without a gap.
     seq bigint NOT NULL,
-    -- The user, or the tenant itself.
+    -- The user, the group, or the tenant itself.
     stream_id uuid NOT NULL,
     -- The place in the stream: 1, 2, 3, … without a gap.
     version int NOT NULL,
@@ -185,6 +185,16 @@ BEGIN
     IF rows ? 'seats' THEN
         PERFORM put_seats(of_tenant, at, rows -> 'seats');
         PERFORM keep_seat_limit(of_tenant, rows -> 'seats');
+    END IF;
+    IF rows ? 'groups' THEN
+        PERFORM put_groups(of_tenant, at, rows -> 'groups');
+    END IF;
+    IF rows ? 'members' THEN
+        PERFORM put_members(of_tenant, at, rows -> 'members');
+        PERFORM keep_members(of_tenant, rows -> 'members');
+    END IF;
+    IF rows ? 'ties' THEN
+        PERFORM keep_ties(of_tenant, rows -> 'ties');
     END IF;
     IF rows ? 'tenants' THEN
         PERFORM put_tenants(of_tenant, at, rows -> 'tenants');

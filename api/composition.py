@@ -19,6 +19,7 @@ from engine.log import EventLog
 from engine.store import EventStore
 from projections.erasure import Erasures
 from projections.followers import Followers
+from projections.groups import Groups
 from projections.histories import Histories
 from projections.inline import INLINE
 from projections.ledger import Ledger
@@ -54,14 +55,15 @@ async def open_services(  # noqa: PLR0913  what an operator can choose
     async with asyncpg.create_pool(
         database_url, min_size=1, max_size=connections, command_timeout=30, reset=_leave_as_it_is
     ) as pool:
-        users, tenants, followers = Users(pool), Tenants(pool), Followers(pool)
+        users, groups, tenants, followers = Users(pool), Groups(pool), Tenants(pool), Followers(pool)
         ledger = Ledger(pool)
         gate = Gate(tenants, on_look_up=metrics.token_looked_up)
-        engine = Engine(GroupCommit(EventStore(pool), metrics), users, tenants, INLINE, metrics)
+        engine = Engine(GroupCommit(EventStore(pool), metrics), users, groups, tenants, INLINE, metrics)
         yield Services(
             pool=pool,
             engine=engine,
             users=users,
+            groups=groups,
             cursors=Cursors(pool),
             tenants=tenants,
             seats=Seats(pool),

@@ -20,10 +20,10 @@ Handler = Callable[[Request], Awaitable[Response]]
 LARGEST_BODY = 4 * 1_048_576  # bytes
 AT_ONCE = 128  # operations: as many as go into one append, and the next ones, which are decided meanwhile
 
-_ON_ALL: dict[str, Handler] = {"users": scim_users.create, "groups": scim_groups.write}
+_ON_ALL: dict[str, Handler] = {"users": scim_users.create, "groups": scim_groups.create}
 _ON_ONE: dict[str, dict[str, Handler]] = {
     "users": {"PUT": scim_users.replace, "PATCH": scim_users.change, "DELETE": scim_users.delete},
-    "groups": {"PUT": scim_groups.write, "PATCH": scim_groups.write, "DELETE": scim_groups.write},
+    "groups": {"PUT": scim_groups.replace, "PATCH": scim_groups.change, "DELETE": scim_groups.delete},
 }
 
 

@@ -14,9 +14,9 @@ from api.scim_query import DEFAULT_COUNT, MOST_RESULTS
 from api.scim_users import SCOPE, base_url
 from api.services import services_of
 from engine.bulk import MOST_OPERATIONS
-from engine.catalog import USERS
+from engine.catalog import GROUPS, USERS
 from engine.refusals import Forbidden, NotFound
-from engine.schema import CORE, ENTERPRISE, ROLE, ROLLBOOK, Attribute, Schema
+from engine.schema import CORE, ENTERPRISE, GROUP_URN, GROUPS_OF_USER, ROLE, ROLLBOOK, Attribute, Schema
 
 _URN = "urn:ietf:params:scim:schemas:core:2.0:"
 
@@ -59,34 +59,62 @@ async def service_provider_config(request: Request) -> Response:
 
 async def schemas(request: Request) -> Response:
     await _admit(request)
-    found = [_schema(each, request) for each in USERS.schemas]
+    found = [_schema(each, request) for each in _schemas(request)]
     return wire.scim(scim_resource.list_response(found, len(found)))
 
 
 async def schema(request: Request) -> Response:
     await _admit(request)
-    for each in USERS.schemas:
+    for each in _schemas(request):
         if each.id.lower() == request.path_params["id"].lower():
             return wire.scim(_schema(each, request))
-    raise NotFound(f"There is no such schema. There are: {', '.join(each.id for each in USERS.schemas)}.")
+    raise NotFound(f"There is no such schema. There are: {', '.join(each.id for each in _schemas(request))}.")
 
 
 async def resource_types(request: Request) -> Response:
     await _admit(request)
-    return wire.scim(scim_resource.list_response([_user_type(base_url(request))], 1))
+    found = _resource_types(request)
+    return wire.scim(scim_resource.list_response(found, len(found)))
 
 
 async def resource_type(request: Request) -> Response:
     await _admit(request)
-    if request.path_params["id"].lower() in {"user", "users"}:
-        return wire.scim(_user_type(base_url(request)))
-    raise NotFound("There is no such resource type. There is: User.")
+    found = _resource_types(request)
+    for each in found:
+        if request.path_params["id"].lower() in {each["id"].lower(), each["endpoint"].lower().strip("/")}:
+            return wire.scim(each)
+    raise NotFound(f"There is no such resource type. There is: {', '.join(each['id'] for each in found)}.")
 
 
 async def _admit(request: Request) -> None:
     await services_of(request).gate.admit(request, SCOPE)
     if "filter" in request.query_params:
         raise Forbidden("What is offered cannot be filtered (RFC 7644 §4); it is short.")
+
+
+def _has_groups(request: Request) -> bool:
+    return call_of(request).admitted.settings.groups == "on"
+
+
+def _schemas(request: Request) -> list[Schema]:
+    return [*USERS.schemas, *(GROUPS.schemas if _has_groups(request) else ())]
+
+
+def _resource_types(request: Request) -> list[dict[str, Any]]:
+    base = base_url(request)
+    return [_user_type(base), *([_group_type(base)] if _has_groups(request) else [])]
+
+
+def _group_type(base: str) -> dict[str, Any]:
+    return {
+        "schemas": [_URN + "ResourceType"],
+        "id": "Group",
+        "name": "Group",
+        "endpoint": "/Groups",
+        "description": "A group of the directory.",
+        "schema": GROUP_URN,
+        "meta": {"resourceType": "ResourceType", "location": f"{base}/ResourceTypes/Group"},
+    }
 
 
 def _user_type(base: str) -> dict[str, Any]:
@@ -104,7 +132,11 @@ def _user_type(base: str) -> dict[str, Any]:
 
 def _schema(each: Schema, request: Request) -> dict[str, Any]:
     roles = tuple(role.value for role in call_of(request).admitted.settings.roles)
-    attributes = [structs.replace(one, canonical_values=roles) if one == ROLE else one for one in each.attributes]
+    attributes = [
+        structs.replace(one, canonical_values=roles) if one == ROLE else one
+        for one in each.attributes
+        if one != GROUPS_OF_USER or _has_groups(request)
+    ]
     return {
         "schemas": [_URN + "Schema"],
         "id": each.id,

@@ -1,35 +1,198 @@
-"""`/scim/v2/Groups` while groups are off: nothing to read, and a clear word to whoever writes."""
+"""`/scim/v2/Groups` (RFC 7644 §3): each handler reads the request, has the command carried out, and answers.
 
-from typing import NoReturn
+While groups are off there is nothing to read, and a clear word to whoever writes. Answers with many members are
+streamed, some members at a time.
+"""
 
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
+from uuid_utils.compat import uuid7
 
-from api import scim_resource, wire
-from api.call import call_of
-from api.scim_users import SCOPE
-from api.services import services_of
-from engine import filters
-from engine.catalog import USERS
+from api import scim_resource, scim_users, wire
+from api.call import Call, call_of
+from api.scim_resource import Choice
+from api.services import Services, services_of
+from engine import patch, resource
+from engine.catalog import GROUPS
+from engine.events import GroupEvent
+from engine.group import DeleteGroup, Group, GroupCommand, PatchGroup, ProvisionGroup, ReplaceGroup
+from engine.quirks import Quirk
 from engine.refusals import NotFound, NotImplementedHere
+from projections.groups import MEMBERS_AT_ONCE
+
+LARGEST_BODY = 32 * 1_048_576  # bytes; a hundred thousand members, with all that may stand beside their ids
+
+_NOBODY = UUID(int=0)
+_PARAMETERS = {"attributes", "excludedAttributes"}
+_JSON = msgspec.json.Encoder()
 
 
-async def search(request: Request) -> Response:
-    """Entra probes groups at the start of every cycle; anything but an empty list stops the customer's whole sync."""
-    await services_of(request).gate.admit(request, SCOPE)
-    if text := request.query_params.get("filter"):
-        filters.parse(text, USERS, call_of(request).quirks)
-    return wire.scim(scim_resource.list_response([], 0))
+async def create(request: Request) -> Response:
+    services, call = await _admitted_to_write(request)
+    choice = _choice(request)
+    body = await wire.read_json(request, LARGEST_BODY)
+    command = ProvisionGroup(resource.read(body, GROUPS, call.quirks))
+    scim_users.note_body(call, body)
+    group = await services.engine.carry_out_on_group(command, uuid7(), call.cause, carried=_counting(call))
+    return await _resource(request, group, choice, status=201)
 
 
-async def read(request: Request) -> NoReturn:
-    await services_of(request).gate.admit(request, SCOPE)
-    raise NotFound("There are no groups here: groups are off.")
+async def read(request: Request) -> Response:
+    services, call = await admitted(request)
+    choice = _choice(request)
+    group = await services.groups.get(call.admitted.tenant_id, _group_id(request)) if _is_on(call) else None
+    if group is None or group.is_deleted:
+        off = "" if _is_on(call) else " Groups are off."
+        raise NotFound(f"There is no such group here.{off}")
+    if scim_users.tags(request, "if-none-match") & {str(group.version), "*"}:
+        return Response(status_code=304, headers={"ETag": scim_resource.etag(group)})
+    return await _resource(request, group, choice)
 
 
-async def write(request: Request) -> NoReturn:
-    await services_of(request).gate.admit(request, SCOPE)
-    raise NotImplementedHere(
-        "Groups are off: this service takes users only. In Entra, switch the mapping of groups off (Provisioning, "
-        "Mappings, Provision Microsoft Entra ID Groups, Enabled: No)."
+async def replace(request: Request) -> Response:
+    _, call = await _admitted_to_write(request)
+    choice = _choice(request)
+    body = await wire.read_json(request, LARGEST_BODY)
+    command = ReplaceGroup(resource.read(body, GROUPS, call.quirks))
+    scim_users.note_body(call, body)
+    return await _resource(request, await _carried_out(request, command), choice)
+
+
+async def change(request: Request) -> Response:
+    """204, unless the query says which attributes it wants: a group may have many members, and few ask for them."""
+    _, call = await _admitted_to_write(request)
+    choice = _choice(request)
+    body = await wire.read_json(request, LARGEST_BODY)
+    command = PatchGroup(patch.read(body, GROUPS, call.quirks))
+    scim_users.note_body(call, body)
+    group = await _carried_out(request, command)
+    return await _resource(request, group, choice) if choice.is_any else Response(None, 204, _headers(request, group))
+
+
+async def delete(request: Request) -> Response:
+    await _admitted_to_write(request)
+    await _carried_out(request, DeleteGroup())
+    return Response(status_code=204)
+
+
+async def admitted(request: Request) -> tuple[Services, Call]:
+    services, call = services_of(request), call_of(request)
+    await services.gate.admit(request, scim_users.SCOPE)
+    return services, call
+
+
+async def _admitted_to_write(request: Request) -> tuple[Services, Call]:
+    services, call = await admitted(request)
+    if not _is_on(call):
+        raise NotImplementedHere(
+            "Groups are off: this service takes users only. In Entra, switch the mapping of groups off (Provisioning, "
+            "Mappings, Provision Microsoft Entra ID Groups, Enabled: No). Or have groups switched on here: "
+            "rollbook tenant set NAME --groups on"
+        )
+    return services, call
+
+
+def _is_on(call: Call) -> bool:
+    return call.admitted.settings.groups == "on"
+
+
+async def _carried_out(request: Request, command: GroupCommand) -> Group:
+    call = call_of(request)
+    # What is no id is no group's, and the body is checked before that is said.
+    group_id = scim_users.user_id_in(request) or _NOBODY
+    versions = scim_users.if_match(request)
+    return await services_of(request).engine.carry_out_on_group(
+        command, group_id, call.cause, versions, _counting(call)
     )
+
+
+def _counting(call: Call) -> Any:
+    def note(events: Sequence[GroupEvent]) -> None:
+        call.changes += len(events)
+
+    return note
+
+
+def _choice(request: Request) -> Choice:
+    if set(request.query_params) - _PARAMETERS:
+        call_of(request).quirks.append(Quirk.PARAMETER)
+    return Choice(request.query_params.get("attributes"), request.query_params.get("excludedAttributes"), GROUPS)
+
+
+def _group_id(request: Request) -> UUID:
+    group_id = scim_users.user_id_in(request)
+    if group_id is None:
+        raise NotFound("There is no such group here; ids are UUIDs that this service gave.")
+    return group_id
+
+
+# Answers.
+
+
+def _headers(request: Request, group: Group) -> dict[str, str]:
+    return {
+        "ETag": scim_resource.etag(group),
+        "Location": scim_resource.location(group, scim_users.base_url(request)),
+    }
+
+
+async def _resource(request: Request, group: Group, choice: Choice, status: int = 200) -> Response:
+    parts = await _parts_of_each(request, [group], choice)
+    headers = _headers(request, group)
+    if isinstance(parts, list):
+        return Response(parts[0], status, headers, wire.SCIM)
+    return StreamingResponse(parts, status, headers, wire.SCIM)
+
+
+async def listed(request: Request, head: dict[str, Any], groups: Sequence[Group], choice: Choice) -> Response:
+    """A ListResponse: its head, and the groups behind it."""
+    parts = await _parts_of_each(request, groups, choice)
+    begun = _JSON.encode(head)[:-1] + b',"Resources":['
+    if isinstance(parts, list):
+        return Response(begun + b",".join(parts) + b"]}", media_type=wire.SCIM)
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield begun
+        async for each in parts:
+            yield each
+        yield b"]}"
+
+    return StreamingResponse(whole(), media_type=wire.SCIM)
+
+
+async def _parts_of_each(
+    request: Request, groups: Sequence[Group], choice: Choice
+) -> list[bytes] | AsyncIterator[bytes]:
+    """The JSON of each group; or, if the members are too many to hold, the JSON of all in parts, with commas.
+
+    One statement, if they are not too many; none, if nobody wants the members.
+    """
+    base, tenant_id = scim_users.base_url(request), call_of(request).admitted.tenant_id
+    found = {each.id: scim_resource.render_group(each, base) for each in groups}
+    if not groups or not choice.wants("members"):
+        return [_JSON.encode(choice.of(each)) for each in found.values()]
+    members = await services_of(request).groups.members_of_some(tenant_id, list(found), MEMBERS_AT_ONCE + 1)
+    if sum(map(len, members.values())) > MEMBERS_AT_ONCE:
+        return _streamed(request, found, choice)
+    for group_id, some in members.items():
+        if some:
+            found[group_id]["members"] = [scim_resource.member(each, base) for each in some]
+    return [_JSON.encode(choice.of(each)) for each in found.values()]
+
+
+async def _streamed(request: Request, found: dict[UUID, dict[str, Any]], choice: Choice) -> AsyncIterator[bytes]:
+    base, tenant_id = scim_users.base_url(request), call_of(request).admitted.tenant_id
+    for place, (group_id, rendered) in enumerate(found.items()):
+        yield (b"," if place else b"") + _JSON.encode(choice.of(rendered))[:-1]
+        begin = b',"members":['
+        async for some in services_of(request).groups.pages_of_members(tenant_id, group_id):
+            elements = [scim_resource.member(each, base) for each in some]
+            chosen = choice.of({"schemas": [], "id": "", "members": elements})["members"]
+            yield begin + _JSON.encode(chosen)[1:-1]
+            begin = b","
+        yield b"}" if begin != b"," else b"]}"

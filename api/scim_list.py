@@ -5,11 +5,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import scim_query, scim_users, wire
+from api import scim_groups, scim_query, scim_users, wire
 from api.call import Call, call_of
 from api.scim_query import Query
 from api.services import Services, services_of
-from engine.catalog import USERS
+from engine.catalog import GROUPS, USERS
+from projections.groups import GroupPage
 from projections.users import Page
 
 _FURTHEST = 2**31  # a startIndex behind it finds nothing, as behind any other end
@@ -26,22 +27,47 @@ async def search_users(request: Request) -> Response:
     return await _answer(request, await scim_query.of_body(request, USERS))
 
 
+async def groups(request: Request) -> Response:
+    await scim_groups.admitted(request)
+    return await _answer_groups(request, scim_query.of_address(request, GROUPS))
+
+
+async def search_groups(request: Request) -> Response:
+    await scim_groups.admitted(request)
+    return await _answer_groups(request, await scim_query.of_body(request, GROUPS))
+
+
 async def _answer(request: Request, query: Query) -> Response:
     services, call = services_of(request), call_of(request)
-    page = await _page(services, call, query)
-    resources = [query.choice.of(scim_users.rendered(request, call, user)) for user in page.users]
+    part = await _part(services, call, query)
+    page = await services.users.find(call.admitted.tenant_id, query.filter, **part)
+    resources = await scim_users.rendered(request, page.users, query.choice)
+    head = await _head(services, call, query, page)
+    return wire.scim({**head, "itemsPerPage": len(resources), "Resources": resources})
+
+
+async def _answer_groups(request: Request, query: Query) -> Response:
+    """Entra probes groups at the start of every cycle; anything but a list stops the customer's whole sync."""
+    services, call = services_of(request), call_of(request)
+    page = GroupPage([], 0)
+    if call.admitted.settings.groups == "on":
+        part = await _part(services, call, query)
+        page = await services.groups.find(call.admitted.tenant_id, query.filter, **part)
+    head = await _head(services, call, query, page)
+    return await scim_groups.listed(request, {**head, "itemsPerPage": len(page.groups)}, page.groups, query.choice)
+
+
+async def _head(services: Services, call: Call, query: Query, page: Page | GroupPage) -> dict[str, Any]:
     found: dict[str, Any] = {"schemas": [LIST_RESPONSE], "totalResults": page.total}
     if query.cursor is None:
         found["startIndex"] = query.start
     elif page.last:
         found["nextCursor"] = await services.cursors.write(page.last, call.admitted.tenant_id, query.bound)
-    return wire.scim({**found, "itemsPerPage": len(resources), "Resources": resources})
+    return found
 
 
-async def _page(services: Services, call: Call, query: Query) -> Page:
+async def _part(services: Services, call: Call, query: Query) -> dict[str, Any]:
     tenant_id = call.admitted.tenant_id
     after = await services.cursors.read(query.cursor, tenant_id, query.bound) if query.cursor else None
     offset = min(query.start - 1, _FURTHEST) if query.cursor is None else 0
-    return await services.users.find(
-        tenant_id, query.filter, offset=offset, limit=query.count, order=query.order, after=after
-    )
+    return {"offset": offset, "limit": query.count, "order": query.order, "after": after}

@@ -28,7 +28,7 @@ CHANGEABLE = frozenset(("name", *_PLAIN, "phoneNumbers", "ims", "photos", "addre
 
 
 async def read(request: Request) -> Response:
-    return scim_users.answer_with(request, await _oneself(request))
+    return await scim_users.answer_with(request, await _oneself(request))
 
 
 async def change(request: Request) -> Response:
@@ -39,7 +39,7 @@ async def change(request: Request) -> Response:
         _check(each)
     terms = Terms(call.admitted.settings, "local", scim_users.if_match(request))
     user = await services_of(request).engine.carry_out(PatchUser(operations), me.id, call.cause, terms, _counting(call))
-    return scim_users.answer_with(request, user)
+    return await scim_users.answer_with(request, user)
 
 
 async def refuse(request: Request) -> NoReturn:

@@ -16,7 +16,7 @@ from engine.filters import Filter
 from engine.quirks import Quirk
 from engine.refusals import InvalidCount, InvalidSyntax, InvalidValue
 from engine.values import kind
-from projections import order
+from projections import order, where
 from projections.order import BY_AGE, Order
 
 DEFAULT_COUNT = 100
@@ -82,11 +82,12 @@ def _read(given: Mapping[str, str], catalog: Catalog, call: Call) -> Query:
     return Query(
         filter=filter_,
         order=_order(given, catalog, call),
-        choice=Choice(given.get("attributes"), given.get("excludedAttributes")),
+        choice=Choice(given.get("attributes"), given.get("excludedAttributes"), catalog),
         start=max(_number(given, "startIndex", 1), 1),
         count=_count_of_cursor(given) if "cursor" in given else min(max(_count(given), 0), MOST_RESULTS),
         cursor=given.get("cursor"),
-        bound="\n".join(f"{name}={given.get(name, '')}" for name in ("filter", "sortBy", "sortOrder")),
+        bound=f"{catalog.type}\n"
+        + "\n".join(f"{name}={given.get(name, '')}" for name in ("filter", "sortBy", "sortOrder")),
     )
 
 
@@ -103,7 +104,7 @@ def _order(given: Mapping[str, str], catalog: Catalog, call: Call) -> Order:
         return BY_AGE
     if target.attribute.type == "complex" and not (target.sub or target.attribute.sub("value")):
         raise InvalidValue(f"{target.key} is complex: sort by one of its sub-attributes (RFC 7644 §3.4.2.3).")
-    return order.by(target, is_descending=direction == "descending")
+    return order.by(target, is_descending=direction == "descending", rows=where.ROWS[catalog.type])
 
 
 def _count(given: Mapping[str, str]) -> int:

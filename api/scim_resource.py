@@ -3,23 +3,25 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from engine import resource, rules
-from engine.catalog import USERS
+from engine.catalog import USERS, Catalog
+from engine.group import Group, Member
 from engine.refusals import InvalidValue
-from engine.schema import CORE, ENTERPRISE, ROLLBOOK, Attribute, Target
+from engine.schema import CORE, ENTERPRISE, GROUP_URN, ROLLBOOK, Attribute, Target
 from engine.settings import Settings
 from engine.user import User
 
 LIST_RESPONSE = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 
 
-def etag(user: User) -> str:
+def etag(user: User | Group) -> str:
     return f'W/"{user.version}"'
 
 
-def location(user: User, base: str) -> str:
-    return f"{base}/Users/{user.id}"
+def location(user: User | Group, base: str) -> str:
+    return f"{base}/{'Users' if isinstance(user, User) else 'Groups'}/{user.id}"
 
 
 def render(user: User, base: str, settings: Settings) -> dict[str, Any]:
@@ -45,13 +47,49 @@ def render(user: User, base: str, settings: Settings) -> dict[str, Any]:
         "active": user.active,
         "role": sent if rules.means(sent, user.role, settings) else user.role,
         **dict.fromkeys(user.prefixes, named),
-        "meta": {
-            "resourceType": "User",
-            "created": moment(user.created_at),
-            "lastModified": moment(user.modified_at),
-            "location": location(user, base),
-            "version": etag(user),
-        },
+        "meta": _meta(user, base),
+    }
+
+
+def render_group(group: Group, base: str) -> dict[str, Any]:
+    """The resource without its members, of which there may be many."""
+    return {
+        "schemas": [GROUP_URN],
+        "id": str(group.id),
+        **resource.nested(group.attributes),
+        "meta": _meta(group, base),
+    }
+
+
+def member(found: Member, base: str) -> dict[str, Any]:
+    """An element of `members`. Who has not arrived yet has neither an address nor a type."""
+    if found.kind is None:
+        return {"value": found.shown_value}
+    element = {"value": str(found.id), "$ref": f"{base}/{found.kind}s/{found.id}", "type": found.kind}
+    return {**element, "display": found.display} if found.display else element
+
+
+def groups(found: Iterable[tuple[UUID, str, bool]], base: str) -> dict[str, Any]:
+    """The attribute `groups` of a user, if there are any."""
+    elements = [
+        {
+            "value": str(group_id),
+            "$ref": f"{base}/Groups/{group_id}",
+            "display": display,
+            "type": "direct" if is_direct else "indirect",
+        }
+        for group_id, display, is_direct in found
+    ]
+    return {"groups": elements} if elements else {}
+
+
+def _meta(found: User | Group, base: str) -> dict[str, Any]:
+    return {
+        "resourceType": "User" if isinstance(found, User) else "Group",
+        "created": moment(found.created_at),
+        "lastModified": moment(found.modified_at),
+        "location": location(found, base),
+        "version": etag(found),
     }
 
 
@@ -65,11 +103,22 @@ def moment(at: datetime | None) -> str:
 class Choice:
     """Which attributes an answer has: `attributes` or `excludedAttributes` of the query (RFC 7644 §3.9)."""
 
-    def __init__(self, wanted: str | None, unwanted: str | None) -> None:
+    def __init__(self, wanted: str | None, unwanted: str | None, catalog: Catalog = USERS) -> None:
         if wanted and unwanted:
             raise InvalidValue("attributes and excludedAttributes exclude each other; give one of them.")
-        self._wanted = _targets(wanted)
-        self._unwanted = _targets(unwanted)
+        self._wanted = _targets(wanted, catalog)
+        self._unwanted = _targets(unwanted, catalog)
+
+    @property
+    def is_any(self) -> bool:
+        """Whether the query says which attributes it wants."""
+        return self._wanted is not None or self._unwanted is not None
+
+    def wants(self, name: str) -> bool:
+        """Whether an attribute that costs something is to be answered at all."""
+        if self._wanted is not None:
+            return any(target.key == name for target in self._wanted)
+        return not any(target.key == name and target.sub is None for target in self._unwanted or ())
 
     def of(self, found: dict[str, Any]) -> dict[str, Any]:
         if self._wanted is not None:
@@ -79,11 +128,11 @@ class Choice:
         return found
 
 
-def _targets(names: str | None) -> list[Target] | None:
+def _targets(names: str | None, catalog: Catalog) -> list[Target] | None:
     """Names that are unknown name nothing."""
     if not names:
         return None
-    return [target for name in names.split(",") if (target := USERS.find(name.strip()))]
+    return [target for name in names.split(",") if (target := catalog.find(name.strip()))]
 
 
 def _picked(found: dict[str, Any], targets: Iterable[Target]) -> dict[str, Any]:

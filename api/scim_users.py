@@ -36,10 +36,10 @@ async def create(request: Request) -> Response:
     body = await wire.read_json(request)
     call.subject = subject_of(body)
     command = ProvisionUser(resource.read(body, USERS, call.quirks))
-    _note_body(call, body)
+    note_body(call, body)
     user = await services.engine.carry_out(command, uuid7(), call.cause, _terms(request, call), _noting(call, command))
     _note_role(call, user, command)
-    return _resource(request, call, user, choice, status=201)
+    return await _resource(request, call, user, choice, status=201)
 
 
 async def read(request: Request) -> Response:
@@ -48,9 +48,9 @@ async def read(request: Request) -> Response:
     user = await services.users.get(call.admitted.tenant_id, _user_id(request))
     if user is None or user.is_deleted:
         raise NotFound(f"There is no user {request.path_params['id']} here.")
-    if _tags(request, "if-none-match") & {str(user.version), "*"}:
+    if tags(request, "if-none-match") & {str(user.version), "*"}:
         return Response(status_code=304, headers={"ETag": scim_resource.etag(user)})
-    return _resource(request, call, user, choice)
+    return await _resource(request, call, user, choice)
 
 
 async def replace(request: Request) -> Response:
@@ -59,7 +59,7 @@ async def replace(request: Request) -> Response:
     body = await wire.read_json(request)
     call.subject = subject_of(body)
     command = ReplaceUser(resource.read(body, USERS, call.quirks))
-    _note_body(call, body)
+    note_body(call, body)
     if not command.values.leaves.get("userName"):
         raise InvalidValue("userName is required.")
     return await _carried_out(request, services, call, command, choice)
@@ -70,7 +70,7 @@ async def change(request: Request) -> Response:
     choice = _choice(request)
     body = await wire.read_json(request)
     command = PatchUser(patch.read(body, USERS, call.quirks))
-    _note_body(call, body)
+    note_body(call, body)
     return await _carried_out(request, services, call, command, choice)
 
 
@@ -98,13 +98,13 @@ async def _carried_out(
         command, call.user_id or _NOBODY, call.cause, _terms(request, call), _noting(call, command)
     )
     _note_role(call, user, command)
-    return _resource(request, call, user, choice)
+    return await _resource(request, call, user, choice)
 
 
 # What the request log is told.
 
 
-def _note_body(call: Call, body: object) -> None:
+def note_body(call: Call, body: object) -> None:
     if isinstance(body, dict) and not any(name.lower() == "schemas" for name in body):
         call.quirks.append(Quirk.NO_SCHEMAS)
 
@@ -166,7 +166,7 @@ def _user_id(request: Request) -> UUID:
     return user_id
 
 
-def _tags(request: Request, header: str) -> set[str]:
+def tags(request: Request, header: str) -> set[str]:
     """The entity tags in all fields of that name (RFC 9110 §8.8.3). Weak or not is all the same to us."""
     fields = ", ".join(request.headers.getlist(header))
     found = _TAG.findall(fields)
@@ -177,10 +177,10 @@ def _tags(request: Request, header: str) -> set[str]:
 
 def if_match(request: Request) -> frozenset[int] | None:
     """The versions that the client would change (RFC 7644 §3.14); None if any will do."""
-    tags = _tags(request, "if-match")
-    if tags <= {"*"}:
+    found = tags(request, "if-match")
+    if found <= {"*"}:
         return None
-    return frozenset(int(tag) for tag in tags if _VERSION.fullmatch(tag))
+    return frozenset(int(tag) for tag in found if _VERSION.fullmatch(tag))
 
 
 def base_url(request: Request) -> str:
@@ -189,19 +189,27 @@ def base_url(request: Request) -> str:
     return f"{request.scope['scheme']}://{request.headers.get('host', 'localhost')}/scim/v2"
 
 
-def answer_with(request: Request, user: User) -> Response:
+async def answer_with(request: Request, user: User) -> Response:
     """One user, as far as the query asks for it."""
-    return _resource(request, call_of(request), user, _choice(request))
+    return await _resource(request, call_of(request), user, _choice(request))
 
 
-def rendered(request: Request, call: Call, user: User) -> dict[str, Any]:
-    return scim_resource.render(user, base_url(request), call.admitted.settings)
+async def rendered(request: Request, users: Sequence[User], choice: Choice) -> list[dict[str, Any]]:
+    """Each user as the answer has it. One statement more where groups are on, unless nobody asks for them."""
+    services, admission = services_of(request), call_of(request).admitted
+    base, settings = base_url(request), admission.settings
+    found = [scim_resource.render(user, base, settings) for user in users]
+    if settings.groups == "on" and users and choice.wants("groups"):
+        groups = await services.groups.of_people(admission.tenant_id, [user.id for user in users])
+        found = [each | scim_resource.groups(groups[user.id], base) for user, each in zip(users, found, strict=True)]
+    return [choice.of(each) for each in found]
 
 
-def _resource(request: Request, call: Call, user: User, choice: Choice, status: int = 200) -> Response:
+async def _resource(request: Request, call: Call, user: User, choice: Choice, status: int = 200) -> Response:
     call.user_id = user.id
     headers = {"ETag": scim_resource.etag(user), "Location": scim_resource.location(user, base_url(request))}
-    return wire.scim(choice.of(rendered(request, call, user)), status, headers)
+    [found] = await rendered(request, [user], choice)
+    return wire.scim(found, status, headers)
 
 
 def subject_of(body: object) -> dict[str, str]:

@@ -16,6 +16,7 @@ from engine.engine import Engine
 from engine.log import EventLog
 from projections.erasure import Erasures
 from projections.followers import Followers
+from projections.groups import Groups
 from projections.histories import Histories
 from projections.ledger import Ledger
 from projections.seats import Seats
@@ -35,6 +36,7 @@ class Services:
     pool: asyncpg.Pool
     engine: Engine
     users: Users
+    groups: Groups
     cursors: Cursors
     tenants: Tenants
     seats: Seats

@@ -1,5 +1,6 @@
 """What `/v1` answers: the types of which its OpenAPI document is made."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -15,6 +16,14 @@ from engine.events import (
     Deactivated,
     Erased,
     EvidenceExported,
+    GroupChanged,
+    GroupDeleted,
+    GroupEvent,
+    GroupProvisioned,
+    MemberAwaited,
+    MemberJoined,
+    MembersAdded,
+    MembersRemoved,
     PersonalDataErased,
     Reactivated,
     RequestRefused,
@@ -184,6 +193,8 @@ def shown(tenant_id: UUID, logged: LoggedEvent) -> EventShown:
 
 def before_and_after(event: AnyEvent) -> tuple[Values | None, Values | None]:
     """What an event changed, by attribute."""
+    if isinstance(event, GroupEvent):
+        return _before_and_after_of_group(event)
     match event:
         case UserProvisioned():
             return None, {**event.attributes, "active": event.active, "role": event.role}
@@ -205,3 +216,26 @@ def before_and_after(event: AnyEvent) -> tuple[Values | None, Values | None]:
             return {"name": event.name}, None
         case RequestRefused() | AuditAccessed() | EvidenceExported() | PersonalDataErased() | Erased():
             return None, None
+
+
+def _before_and_after_of_group(event: GroupEvent) -> tuple[Values | None, Values | None]:
+    """Of members, those that came and went."""
+    match event:
+        case GroupProvisioned():
+            return None, event.attributes
+        case GroupChanged(changes=changes):
+            return {key: each.from_ for key, each in changes.items()}, {key: each.to for key, each in changes.items()}
+        case MembersAdded():
+            return None, {"members": _members(event.users, event.groups)}
+        case MembersRemoved():
+            return {"members": _members(event.users, event.groups, event.awaited)}, None
+        case MemberAwaited():
+            return None, {"members": [event.value]}
+        case MemberJoined():
+            return {"members": [str(event.awaited)]}, {"members": [str(event.id)]}
+        case GroupDeleted():
+            return None, None
+
+
+def _members(*ids: Iterable[UUID]) -> list[str]:
+    return [str(each) for some in ids for each in some]

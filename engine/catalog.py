@@ -8,6 +8,7 @@ from engine.quirks import Quirk
 from engine.schema import (
     BESIDE_THE_SCHEMAS,
     ENTERPRISE_USER,
+    GROUP,
     ROLLBOOK_USER,
     USER,
     Leaf,
@@ -125,3 +126,4 @@ class Catalog:
 
 
 USERS = Catalog("User", USER, (ENTERPRISE_USER,), (ROLLBOOK_USER,))
+GROUPS = Catalog("Group", GROUP)

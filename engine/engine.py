@@ -1,28 +1,44 @@
 """Carries out a command: load the one state, decide, append, and again if another writer came first."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Struct
+from uuid_utils.compat import uuid7
 
-from engine import tenant, user
-from engine.events import AnyEvent, AuditAccessed, EvidenceExported, RequestRefused, TenantEvent, UserEvent
+from engine import group, tenant, ties, user
+from engine.events import (
+    AnyEvent,
+    AuditAccessed,
+    EvidenceExported,
+    GroupEvent,
+    RequestRefused,
+    TenantEvent,
+    UserEvent,
+)
+from engine.group import Facts, Group, GroupCommand, NewIds, ProvisionGroup
 from engine.group_commit import Appends
 from engine.observer import NOBODY, Observer
 from engine.refusals import Busy
 from engine.store import Cause, ErasedError, LostRaceError, NewEvent
 from engine.streams import Recorded, Source
 from engine.tenant import Tenant, TenantCommand
+from engine.ties import Awaited, Tie
 from engine.user import ProvisionUser, Terms, User, UserCommand
 
 ATTEMPTS = 5
+ATTEMPTS_WITH_GROUPS = 30  # many may add members to one group at the same time, in several processes
 
-S = TypeVar("S", User, Tenant)
+State = User | Group | Tenant
+S = TypeVar("S", User, Group, Tenant)
 S_co = TypeVar("S_co", covariant=True)
-E = TypeVar("E", UserEvent, TenantEvent)
+E = TypeVar("E", UserEvent, GroupEvent, TenantEvent)
 
 
 class Outcome(Struct, Generic[S_co], frozen=True):
@@ -32,13 +48,28 @@ class Outcome(Struct, Generic[S_co], frozen=True):
     state: S_co
 
 
+class Decision(Struct, Generic[S_co], frozen=True):
+    """What a command comes to: the state after it, what is appended for that, and what must still hold by then.
+
+    The first outcome is that of the command's own stream; others are those of groups. There is none if nothing changes.
+    """
+
+    state: S_co
+    outcomes: tuple[Outcome[Any], ...] = ()
+    ties: tuple[Tie, ...] = ()
+
+    @property
+    def groups(self) -> frozenset[UUID]:
+        return frozenset(each.state.id for each in self.outcomes if isinstance(each.state, Group))
+
+
 class InlineProjection(Protocol):
     """A table that the append writes in its own transaction, by the function `put_<name>` beside the table."""
 
     @property
     def name(self) -> str: ...
 
-    def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[Any]:
+    def rows(self, outcome: Outcome[State]) -> Sequence[Any]:
         """The rows that its function takes, of JSON's types or structs of them; the append fills in times of None."""
 
 
@@ -54,8 +85,27 @@ class TenantStates(Protocol):
     async def get(self, tenant_id: UUID) -> Tenant | None: ...
 
 
+class GroupStates(Protocol):
+    """Reads what commands about groups are decided from, and the groups that somebody's coming or going concerns."""
+
+    async def get(self, tenant_id: UUID, group_id: UUID) -> Group | None: ...
+
+    async def facts(self, tenant_id: UUID, group_id: UUID, values: Sequence[str], *, of_all: bool) -> Facts: ...
+
+    async def awaiting(self, tenant_id: UUID, exact: Sequence[str], folded: Sequence[str]) -> Sequence[Awaited]: ...
+
+    async def containing(self, tenant_id: UUID, member_id: UUID) -> Sequence[Group]: ...
+
+
 Carried = Callable[[User | None, Sequence[UserEvent]], None]
 """Is told how a command was carried out: the state before it, and the events that were appended."""
+
+
+CarriedOnGroup = Callable[[Sequence[GroupEvent]], None]
+
+
+def _nobody_asks_of_group(events: Sequence[GroupEvent]) -> None:
+    """Most callers only want the group."""
 
 
 def _nobody_asks(before: User | None, events: Sequence[UserEvent]) -> None:
@@ -65,53 +115,103 @@ def _nobody_asks(before: User | None, events: Sequence[UserEvent]) -> None:
 class Engine:
     """The one way to change anything."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  the parts
         self,
         store: Appends,
         users: UserStates,
+        groups: GroupStates,
         tenants: TenantStates,
         inline: Sequence[InlineProjection],
         observer: Observer = NOBODY,
     ) -> None:
         self._store = store
         self._users = users
+        self._groups = groups
         self._tenants = tenants
         self._inline = inline
         self._observer = observer
+        # One writer for each group at a time in this process; a lock lives as long as somebody holds it or waits.
+        self._locks = WeakValueDictionary[UUID, asyncio.Lock]()
 
     async def carry_out(
         self, command: UserCommand, user_id: UUID, cause: Cause, terms: Terms, carried: Carried = _nobody_asks
     ) -> User:
         """The user after the command. A command that changes nothing appends nothing.
 
-        One statement for a creation, two for anything else. Raises the Refusals of `user.decide` and
-        `EventStore.append`, and Busy if other writers came first each time.
+        One statement for a creation, two for anything else; one more where groups are on, for a creation, a deletion or
+        a change of the ids in the directory. Raises the Refusals of `user.decide` and `EventStore.append`, and Busy if
+        other writers came first each time.
         """
-
-        async def load() -> User | None:
-            if isinstance(command, ProvisionUser):
-                return None
-            return await self._users.get(cause.tenant_id, user_id)
-
+        is_tied = terms.settings.groups == "on"
         decided: list[tuple[User | None, list[UserEvent]]] = []
 
-        def decide(state: User | None) -> list[UserEvent]:
-            decided.append((state, user.decide(command, state, terms)))
-            return decided[-1][1]
+        async def decide() -> Decision[User]:
+            is_new = isinstance(command, ProvisionUser)
+            state = None if is_new else await self._users.get(cause.tenant_id, user_id)
+            events = user.decide(command, state, terms)
+            decided.append((state, events))
+            decision = _decision(state, events, user.evolve, user_id, cause.source)
+            return await self._tied(decision, cause) if is_tied else decision
 
-        found = await self._attempt(load, decide, user.evolve, user_id, cause)
+        found = await self._attempt(decide, cause, attempts=ATTEMPTS_WITH_GROUPS if is_tied else ATTEMPTS)
         carried(*decided[-1])  # earlier ones lost their race
         return found
+
+    async def carry_out_on_group(
+        self,
+        command: GroupCommand,
+        group_id: UUID,
+        cause: Cause,
+        versions: frozenset[int] | None = None,
+        carried: CarriedOnGroup = _nobody_asks_of_group,
+    ) -> Group:
+        """The group after the command. `versions` are those that If-Match names.
+
+        Three statements, or two for a creation, however many members the group has; one more if the id in the directory
+        changes or the group goes. Raises the Refusals of `group.decide` and `EventStore.append`, and Busy.
+        """
+        values, of_all = group.names(command), group.concerns_all(command)
+        decided: list[GroupEvent] = []
+
+        async def decide() -> Decision[Group]:
+            is_new = isinstance(command, ProvisionGroup)
+            state = None if is_new else await self._groups.get(cause.tenant_id, group_id)
+            facts = await self._groups.facts(cause.tenant_id, group_id, values, of_all=of_all)
+            new_ids = NewIds({value: uuid7() for value in values if value not in facts.named})
+            decided[:] = group.decide(command, state, facts, group_id, new_ids, versions)
+            decision = _decision(state, decided, group.evolve, group_id, cause.source)
+            return await self._tied(decision, cause)
+
+        found = await self._attempt(decide, cause, frozenset({group_id}), ATTEMPTS_WITH_GROUPS)
+        carried(decided)
+        return found
+
+    async def _tied(self, decision: Decision[S], cause: Cause) -> Decision[S]:
+        """The same with what it means to groups that await whoever arrives, or have a member that goes."""
+        tie = ties.tie_of(decision.outcomes[0].recorded, decision.state) if decision.outcomes else None
+        if tie is None:
+            return decision
+        found = await self._tied_groups(tie, cause)
+        others: list[Decision[Group]] = [
+            _decision(state, events, group.evolve, state.id, cause.source) for state, events in found
+        ]
+        outcomes = (*decision.outcomes, *(outcome for each in others for outcome in each.outcomes))
+        return Decision(decision.state, outcomes, (tie,))
+
+    async def _tied_groups(self, tie: Tie, cause: Cause) -> Sequence[tuple[Group, list[GroupEvent]]]:
+        """The groups that it concerns, each with what happens to it."""
+        if tie.gone is not None:
+            return [(each, group.left(tie.member)) for each in await self._groups.containing(cause.tenant_id, tie.gone)]
+        return ties.joins(await self._groups.awaiting(cause.tenant_id, tie.exact, tie.folded), tie.member)
 
     async def administer(self, command: TenantCommand, cause: Cause) -> Tenant:
         """The tenant after the command. Raises the Refusals of `tenant.decide` and Busy."""
 
-        async def load() -> Tenant | None:
-            return await self._tenants.get(cause.tenant_id)
+        async def decide() -> Decision[Tenant]:
+            state = await self._tenants.get(cause.tenant_id)
+            return _decision(state, tenant.decide(command, state), tenant.evolve, cause.tenant_id, cause.source)
 
-        return await self._attempt(
-            load, lambda state: tenant.decide(command, state), tenant.evolve, cause.tenant_id, cause
-        )
+        return await self._attempt(decide, cause)
 
     async def note(self, event: RequestRefused | AuditAccessed | EvidenceExported, cause: Cause) -> None:
         """Append to the tenant's stream what changes nothing of the tenant; the order among notes does not matter.
@@ -126,46 +226,65 @@ class Engine:
 
     async def _attempt(
         self,
-        load: Callable[[], Awaitable[S | None]],
-        decide: Callable[[S | None], Sequence[E]],
-        evolve: Callable[[S | None, Recorded[E]], S],
-        stream_id: UUID,
+        decide: Callable[[], Awaitable[Decision[S]]],
         cause: Cause,
+        groups: frozenset[UUID] = frozenset(),
+        attempts: int = ATTEMPTS,
     ) -> S:
-        for attempts_left in reversed(range(ATTEMPTS)):
-            state = await load()
-            events = decide(state)
-            if not events:
-                assert state is not None  # noqa: S101  a creation always has its event
-                return state
-            outcome = _evolved(state, events, evolve, stream_id, cause.source)
-            batch = [NewEvent(stream_id, each.version, each.event, cause) for each in outcome.recorded]
-            try:
-                appended = await self._store.append(batch, self._rows(outcome))
-            except LostRaceError:
-                self._observer.lost_race(attempts_left)
-                continue
-            return _dated(outcome.state, appended.recorded_at)
+        """`groups` are those whose streams are written, as far as that is known before the decision."""
+        for attempts_left in reversed(range(attempts)):
+            async with self._alone_with(groups):
+                decision = await decide()
+                if not decision.outcomes:
+                    return decision.state
+                if not decision.groups <= groups:
+                    groups |= decision.groups
+                    continue  # with their locks, in their order
+                try:
+                    appended = await self._store.append(_batch(decision, cause), self._rows(decision))
+                except LostRaceError:
+                    self._observer.lost_race(attempts_left)
+                    continue
+                return _dated(decision.state, appended.recorded_at)
         raise Busy("Others are changing the same resource at this moment; try again.")
 
-    def _rows(self, outcome: Outcome[User | Tenant]) -> dict[str, Sequence[Any]]:
-        rows = {projection.name: projection.rows(outcome) for projection in self._inline}
+    @asynccontextmanager
+    async def _alone_with(self, groups: Iterable[UUID]) -> AsyncIterator[None]:
+        async with AsyncExitStack() as held:
+            for each in sorted(groups):
+                await held.enter_async_context(self._locks.setdefault(each, asyncio.Lock()))
+            yield
+
+    def _rows(self, decision: Decision[State]) -> dict[str, Sequence[Any]]:
+        rows: dict[str, list[Any]] = {projection.name: [] for projection in self._inline}
+        for projection in self._inline:
+            for outcome in decision.outcomes:
+                rows[projection.name] += projection.rows(outcome)
+        rows["ties"] = [each.as_row() for each in decision.ties]
         return {name: found for name, found in rows.items() if found}
 
 
-def _evolved(
+def _batch(decision: Decision[State], cause: Cause) -> list[NewEvent]:
+    return [
+        NewEvent(each.stream_id, each.version, each.event, cause)
+        for outcome in decision.outcomes
+        for each in outcome.recorded
+    ]
+
+
+def _decision(
     state: S | None,
     events: Sequence[E],
     evolve: Callable[[S | None, Recorded[E]], S],
     stream_id: UUID,
     source: Source,
-) -> Outcome[S]:
+) -> Decision[S]:
     version = state.version if state else 0
     recorded = tuple(Recorded(stream_id, version + place, source, event) for place, event in enumerate(events, 1))
     for each in recorded:
         state = evolve(state, each)
-    assert state is not None  # noqa: S101  there is at least one event
-    return Outcome(recorded, state)
+    assert state is not None  # noqa: S101  a creation always has its event
+    return Decision(state, (Outcome(recorded, state),) if recorded else ())
 
 
 def _dated(state: S, at: datetime) -> S:

@@ -9,7 +9,7 @@ Versions are places in the event's own stream.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -105,6 +105,61 @@ UserEvent = (
 )
 
 
+class GroupProvisioned(Event, frozen=True, tag=True):
+    """The directory created a group. Its members come with further events of the same append."""
+
+    attributes: dict[str, Any]
+
+
+class GroupChanged(Event, frozen=True, tag=True):
+    """Attributes of the group got other values; members are none of them."""
+
+    changes: dict[str, Change]
+
+
+class MembersAdded(Event, frozen=True, tag=True):
+    """Users and groups became members, named by their ids; at most so many an event as `engine/group.py` says."""
+
+    users: tuple[UUID, ...] = ()
+    groups: tuple[UUID, ...] = ()
+
+
+class MembersRemoved(Event, frozen=True, tag=True):
+    """Users and groups are members no more; `awaited` names those who had not arrived yet, by their `member_id`."""
+
+    users: tuple[UUID, ...] = ()
+    groups: tuple[UUID, ...] = ()
+    awaited: tuple[UUID, ...] = ()
+
+
+class MemberAwaited(Event, frozen=True, tag=True):
+    """A member was added by a value that names nobody yet: it will be a member when it arrives.
+
+    `value` is what the directory sent, the only thing in a group's events that may tell of a person: so it has an event
+    of its own, whose content goes with the person's. `member_id` stands for it elsewhere.
+    """
+
+    member_id: UUID
+    value: str
+
+
+class MemberJoined(Event, frozen=True, tag=True):
+    """Somebody arrived whom a group had awaited, and is a member now: a user or a group of this id."""
+
+    awaited: UUID
+    id: UUID
+    kind: Literal["User", "Group"]
+
+
+class GroupDeleted(Event, frozen=True, tag=True):
+    """The directory deleted the group. It has no members any more."""
+
+
+GroupEvent = (
+    GroupProvisioned | GroupChanged | MembersAdded | MembersRemoved | MemberAwaited | MemberJoined | GroupDeleted
+)
+
+
 class TenantRegistered(Event, frozen=True, tag=True):
     """A customer organisation was registered, with these settings: all are written, whatever is usual one day."""
 
@@ -195,10 +250,12 @@ NOTES = (RequestRefused, AuditAccessed, EvidenceExported)
 
 
 class Erased(Event, frozen=True, tag=True):
-    """What is read of an event whose content was erased. Never written."""
+    """What is read of an event whose content was erased; `of` is the type that it had. Never written."""
+
+    of: str = ""
 
 
-AnyEvent = UserEvent | TenantEvent | Erased
+AnyEvent = UserEvent | GroupEvent | TenantEvent | Erased
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
@@ -220,5 +277,8 @@ def type_of(event: AnyEvent) -> str:
     return type(event).__name__
 
 
-TYPES: tuple[str, ...] = tuple(each.__name__ for each in (*UserEvent.__args__, *TenantEvent.__args__))
+TYPES: tuple[str, ...] = tuple(
+    each.__name__ for each in (*UserEvent.__args__, *GroupEvent.__args__, *TenantEvent.__args__)
+)
+GROUP_TYPES: tuple[str, ...] = tuple(each.__name__ for each in GroupEvent.__args__)
 NOTE_TYPES: tuple[str, ...] = tuple(each.__name__ for each in NOTES)

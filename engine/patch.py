@@ -19,7 +19,7 @@ from engine.values import MOST_ELEMENTS, Quirks, kind, typed
 Op = Literal["add", "replace", "remove"]
 Element = dict[str, Any]
 
-MOST_OPERATIONS = 500
+MOST_OPERATIONS = 1_000  # a directory may remove as many members in one request, one each
 
 
 class SetLeaves(Struct, frozen=True):

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 CORE = "urn:ietf:params:scim:schemas:core:2.0:User"
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+GROUP_URN = "urn:ietf:params:scim:schemas:core:2.0:Group"
 ROLLBOOK = "urn:ietf:params:scim:schemas:extension:rollbook:2.0:User"
 
 Type = Literal["string", "boolean", "dateTime", "reference", "binary", "complex"]
@@ -20,12 +21,13 @@ class Attribute(Struct, frozen=True):
     multi_valued: bool = False
     required: bool = False
     case_exact: bool = False
-    mutability: Literal["readWrite", "readOnly"] = "readWrite"
+    mutability: Literal["readWrite", "readOnly", "immutable"] = "readWrite"
     returned: Literal["always", "default"] = "default"
     uniqueness: Literal["none", "server"] = "none"
     canonical_values: tuple[str, ...] = ()
     reference_types: tuple[str, ...] = ()
     sub_attributes: tuple["Attribute", ...] = ()
+    most: int | None = None  # elements of a list, if it is another number than usual
     longest: int | None = None  # characters; a value with an index must fit into it (PostgreSQL: 2,704 bytes)
 
     def sub(self, name: str) -> "Attribute | None":
@@ -118,6 +120,33 @@ MICROSOFT_ID = Attribute(
     "microsoftId", "The object id of the person in Microsoft Entra ID.", uniqueness="server", longest=_MATCHED
 )
 
+# Offered where groups are on.
+GROUPS_OF_USER = Attribute(
+    "groups",
+    "The groups that the person is in, by oneself or within another group; changed through the groups.",
+    "complex",
+    multi_valued=True,
+    mutability="readOnly",
+    sub_attributes=(
+        Attribute("value", "The id of the group.", case_exact=True, mutability="readOnly"),
+        Attribute(
+            "$ref",
+            "The address of the group.",
+            "reference",
+            case_exact=True,
+            mutability="readOnly",
+            reference_types=("Group",),
+        ),
+        Attribute("display", "The name of the group.", mutability="readOnly"),
+        Attribute(
+            "type",
+            "Whether the person is a member oneself, or a group within it is.",
+            mutability="readOnly",
+            canonical_values=("direct", "indirect"),
+        ),
+    ),
+)
+
 # An attribute of every resource and of no schema (RFC 7643 §3.1); Microsoft's readers look for it among the user's.
 EXTERNAL_ID = Attribute("externalId", "The id of the resource in the directory.", case_exact=True, longest=_MATCHED)
 
@@ -166,9 +195,42 @@ USER = Schema(
             "Certificates.",
             Attribute("value", "The certificate, DER in base64.", "binary", case_exact=True),
         ),
+        GROUPS_OF_USER,
         EXTERNAL_ID,
         MICROSOFT_ID,
         ROLE,
+    ),
+)
+
+MOST_MEMBERS = 200_000  # in one request; a group may have more
+
+GROUP = Schema(
+    GROUP_URN,
+    "Group",
+    "Group",
+    (
+        Attribute("displayName", "The name of the group.", required=True, longest=_MATCHED),
+        Attribute(
+            "members",
+            "The members: users, and groups within the group.",
+            "complex",
+            multi_valued=True,
+            sub_attributes=(
+                Attribute("value", "The id of the member.", case_exact=True, mutability="immutable", longest=_MATCHED),
+                Attribute(
+                    "$ref",
+                    "The address of the member; it has none until it arrives here.",
+                    "reference",
+                    case_exact=True,
+                    mutability="immutable",
+                    reference_types=("User", "Group"),
+                ),
+                Attribute("type", "What it is.", mutability="immutable", canonical_values=("User", "Group")),
+                Attribute("display", "The name of the member.", mutability="readOnly"),
+            ),
+            most=MOST_MEMBERS,
+        ),
+        EXTERNAL_ID,
     ),
 )
 

@@ -24,6 +24,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     name_characters: Literal["plain", "any"] = "plain"
     unknown_role: Literal["refuse", "ignore"] = "refuse"
     seat_limit: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
+    groups: Literal["off", "on"] = "off"
     # Most powerful first. The last is the one of a person for whom the directory names no role.
     roles: tuple[Role, ...] = (Role("owner", "Owner"), Role("admin", "Admin"), Role("member", "Member"))
 

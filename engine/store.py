@@ -98,6 +98,8 @@ def _refusal(error: Any) -> Exception:
     """Each rule over many rows is kept by a constraint of its name; this says it to the client."""
     refusals: dict[str, Exception] = {
         "version_is_expected": LostRaceError(),
+        "members_are_as_decided": LostRaceError(),
+        "groups_have_no_cycle": Conflict("A group would be a member of itself, through the groups within it."),
         "of_the_erased_nothing_is_told": ErasedError(),
         "user_name_is_free": NotUnique(
             "Another user of this tenant has this userName, in whatever case; inactive users count too. Match that "

@@ -81,8 +81,8 @@ def _elements(attribute: Attribute, value: object, where: str, quirks: Quirks) -
     if not isinstance(value, list):
         quirks.append(told.at(where, Quirk.ONE_FOR_LIST))
         value = [value]
-    if len(value) > MOST_ELEMENTS:
-        raise InvalidValue(f"{where} has {len(value)} values; {MOST_ELEMENTS} are allowed.")
+    if len(value) > (most := attribute.most or MOST_ELEMENTS):
+        raise InvalidValue(f"{where} has {len(value)} values; {most} are allowed.")
     found = [_sub_attributes(attribute, each, f"{where}[{place}]", quirks) for place, each in enumerate(value)]
     elements = [element for element in found if element]
     if len(elements) < len(found):

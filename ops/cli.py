@@ -140,6 +140,9 @@ def set_tenant(  # noqa: PLR0913, PLR0917  one option for each setting
     seat_limit: Annotated[
         str | None, typer.Option(metavar="N|none", help="How many active users there may be at most.")
     ] = None,
+    groups: Annotated[
+        str | None, typer.Option(metavar="on|off", help="Are groups taken from the directory, or refused?")
+    ] = None,
     role: Annotated[
         list[str] | None,
         typer.Option(
@@ -150,7 +153,12 @@ def set_tenant(  # noqa: PLR0913, PLR0917  one option for each setting
     data: Data = DATA,
 ) -> None:
     """Change settings of a tenant; each change is an event."""
-    given: dict[str, Any] = {"email_case": email_case, "name_characters": name_characters, "unknown_role": unknown_role}
+    given: dict[str, Any] = {
+        "email_case": email_case,
+        "name_characters": name_characters,
+        "unknown_role": unknown_role,
+        "groups": groups,
+    }
     values = {setting: value for setting, value in given.items() if value is not None}
     if seat_limit is not None:
         values["seat_limit"] = _seat_limit(seat_limit)

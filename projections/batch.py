@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from engine.events import NOTE_TYPES, AnyEvent, Erased, PersonalDataErased
+from engine.events import GROUP_TYPES, NOTE_TYPES, AnyEvent, Erased, GroupEvent, PersonalDataErased
 from engine.leaf import Header
 from engine.streams import Recorded
 
@@ -47,12 +47,24 @@ class Batch:
             found[event.stream_id.int].append(event)  # a UUID's own hash is ten times as slow
         return found.values()
 
+    def people(self) -> Iterable[Sequence[Logged]]:
+        """The events of each user together: streams that are neither the tenant's own nor a group's."""
+        return [
+            found
+            for found in self.streams()
+            if found[0].stream_id != self.tenant_id and not is_of_group(found[0].event)
+        ]
+
     async def forget(self, table: str, streams: Iterable[Sequence[Logged]]) -> None:
         """Delete the rows of those whose personal data were erased, from a table that names people by `user_id`."""
         erased = [found[0].stream_id for found in streams if isinstance(found[-1].event, PersonalDataErased)]
         if erased:
             delete = f"DELETE FROM {table} WHERE tenant_id = $1 AND user_id = ANY ($2)"  # noqa: S608  our own table
             await self.connection.execute(delete, self.tenant_id, erased)
+
+
+def is_of_group(event: AnyEvent) -> bool:
+    return isinstance(event, GroupEvent) or (isinstance(event, Erased) and event.of in GROUP_TYPES)
 
 
 def is_erased(stream: Sequence[Logged]) -> bool:
@@ -123,7 +135,8 @@ NO_NOTE = f"type <> ALL ('{{{','.join(NOTE_TYPES)}}}')"
 _JSON = """
     '[' || string_agg(
         concat(
-            '["', stream_id, '",', version, ',"', source, '",', coalesce(data::text, '{"type":"Erased"}'), ',',
+            '["', stream_id, '",', version, ',"', source, '",',
+            coalesce(data::text, concat('{"type":"Erased","of":"', type, '"}')), ',',
             to_json(recorded_at), ',', seq, ']'
         ),
         ',' ORDER BY ORDER_OF_EVENTS

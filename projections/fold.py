@@ -7,19 +7,19 @@ from uuid import UUID
 
 import msgspec
 
-from engine import events, tenant, user
-from engine.engine import InlineProjection, Outcome
-from engine.events import TenantEvent, UserEvent
+from engine import events, group, tenant, user
+from engine.engine import InlineProjection, Outcome, State
+from engine.events import GroupEvent, TenantEvent, UserEvent
+from engine.group import Group
 from engine.streams import Recorded
 from engine.tenant import Tenant
 from engine.user import User
-from projections import users
-from projections.batch import Batch, Logged, is_erased, read_stream
+from projections import groups, users
+from projections.batch import Batch, Logged, is_erased, is_of_group, read_stream
+from projections.members import Row as MemberRow
 from projections.seats import Difference, held
 
 MOST_ROWS = 1_000  # in one call of a projection's function
-
-State = User | Tenant
 
 
 class Fold:
@@ -58,6 +58,8 @@ class Fold:
         states: dict[UUID, State] = {}
         for row in await batch.connection.fetch(_USERS, batch.tenant_id, list(begun)):
             states[row["id"]] = users.user_of(row)
+        for row in await batch.connection.fetch(_GROUPS, batch.tenant_id, list(begun)):
+            states[row["id"]] = groups.group_of(row)
         if before := begun.get(batch.tenant_id):
             past = await read_stream(batch.connection, batch.tenant_id, batch.tenant_id, before)
             if outcome := _outcome(None, past, batch.tenant_id):
@@ -73,10 +75,12 @@ class Fold:
 
 
 def _is_erased_person(batch: Batch, found: Sequence[Logged]) -> bool:
-    return found[0].stream_id != batch.tenant_id and is_erased(found)
+    return found[0].stream_id != batch.tenant_id and is_erased(found) and not is_of_group(found[0].event)
 
 
 def _outcome(state: State | None, found: Sequence[Logged], tenant_id: UUID) -> Outcome[State] | None:
+    if is_of_group(found[0].event):
+        return _outcome_of_group(cast("Group | None", state), found)
     if found[0].stream_id != tenant_id:
         people = cast("Sequence[Recorded[UserEvent]]", found)
         return Outcome(tuple(found), user.evolve_all(cast("User | None", state), people))
@@ -86,6 +90,13 @@ def _outcome(state: State | None, found: Sequence[Logged], tenant_id: UUID) -> O
     return Outcome(effective, state) if effective and state else None
 
 
+def _outcome_of_group(state: Group | None, found: Sequence[Logged]) -> Outcome[State]:
+    for event in found:
+        state = group.evolve(state, cast("Recorded[GroupEvent]", event))
+    return Outcome(tuple(found), cast(Group, state))
+
+
+_GROUPS = f"SELECT {groups.COLUMNS} FROM groups WHERE tenant_id = $1 AND id = ANY ($2)"  # noqa: S608  constants
 _USERS = f"SELECT {users.COLUMNS} FROM users WHERE tenant_id = $1 AND id = ANY ($2)"  # noqa: S608  constants
 
 
@@ -122,6 +133,7 @@ class Rows:
     def __init__(self, projections: Sequence[InlineProjection]) -> None:
         self._projections = projections
         self._rows: dict[str, list[Any]] = defaultdict(list)
+        self._members: dict[tuple[UUID, UUID | None], MemberRow] = {}
         self._seats: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
 
     def add(self, outcome: Outcome[State]) -> None:
@@ -129,6 +141,8 @@ class Rows:
             for row in projection.rows(outcome):
                 if isinstance(row, Difference):
                     self._count(row)
+                elif isinstance(row, MemberRow):
+                    self._members[row.group_id, row.member_id] = row  # the last word about this member
                 else:
                     self._rows[projection.name].append(row)
 
@@ -153,5 +167,7 @@ class Rows:
     def take_all(self) -> Iterator[tuple[str, Sequence[Any]]]:
         """Each projection's name with its rows; seats last, for others may wait for these rows until the commit."""
         yield from self._rows.items()
+        if self._members:
+            yield "members", list(self._members.values())
         if self._seats:
             yield "seats", [Difference(role, *counts) for role, counts in sorted(self._seats.items())]

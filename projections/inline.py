@@ -3,6 +3,8 @@
 from typing import Protocol
 
 from engine.engine import InlineProjection
+from projections.groups import GroupsProjection
+from projections.members import MembersProjection
 from projections.seats import SeatsProjection
 from projections.table import Table
 from projections.tenants import TenantsProjection, TokensProjection
@@ -19,4 +21,11 @@ class Inline(InlineProjection, Protocol):
     def tables(self) -> tuple[Table, ...]: ...
 
 
-INLINE: tuple[Inline, ...] = (TenantsProjection(), TokensProjection(), UsersProjection(), SeatsProjection())
+INLINE: tuple[Inline, ...] = (
+    TenantsProjection(),
+    TokensProjection(),
+    UsersProjection(),
+    SeatsProjection(),
+    GroupsProjection(),
+    MembersProjection(),
+)

@@ -119,7 +119,12 @@ async def _create(connection: asyncpg.Connection) -> None:
 async def _upgrade(connection: asyncpg.Connection, version: int) -> None:
     if version < 2:  # which brought followers
         await connection.execute(ddl("followers"))
-        await connection.executemany(_INSTALLED, [(each.name, 1, False) for each in INLINE])
+        await connection.executemany(_INSTALLED, [(each, 1, False) for each in _BEFORE_3])
+    for name in _INLINE_SINCE_3:
+        await connection.execute(ddl(name))
+    await connection.executemany(
+        _INSTALLED, [(each.name, each.version, False) for each in INLINE if each.name in _INLINE_SINCE_3]
+    )
     await connection.execute(_append_ddl())
     await connection.execute(_TO_3)
     for name in _SINCE_3:
@@ -141,8 +146,12 @@ async def _install_followers(connection: asyncpg.Connection) -> None:
             await connection.execute(_INSTALLED, follower.name, follower.version, True)
 
 
+# The inline projections, by the version of the store that brought them.
+_BEFORE_3 = ("tenants", "tokens", "users", "seats")
+_INLINE_SINCE_3 = ("groups", "members")
+
 # What version 3 brought beside the log, in the order of its creation.
-_SINCE_3: tuple[str, ...] = ("request_log", "erasure", "checkpoints", "auditors")
+_SINCE_3: tuple[str, ...] = ("membership", "request_log", "erasure", "checkpoints", "auditors")
 
 # What version 3 changed in events.sql.
 _TO_3 = """

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from engine.schema import Target
 from projections import where
+from projections.where import USERS, Rows
 
 Kind = Literal["text", "timestamptz", "boolean", "numeric"]
 
@@ -37,13 +38,13 @@ _KINDS: dict[str, Kind] = {"boolean": "boolean", "dateTime": "timestamptz", "int
 _ALWAYS = {"userName", "id", "active", "role", "meta.created", "meta.lastModified"}
 
 
-def by(target: Target, *, is_descending: bool) -> Order:
+def by(target: Target, *, is_descending: bool, rows: Rows = USERS) -> Order:
     """The order by an attribute; of a multi-valued one by its primary value, or its first one (RFC 7644 §3.4.2.3)."""
     attribute = target.sub or target.attribute
     kind = _KINDS.get(attribute.type, "text")
     if target.key == "id":
         return Order("id", "text", is_descending, has_gaps=False)
-    operand = _first(target) if target.attribute.multi_valued else where.column_of(target)
+    operand = _first(target) if target.attribute.multi_valued else where.column_of(target, rows)
     if kind == "text" and not attribute.case_exact and target.leaf not in where.FOLDED:
         operand = f"lower({operand})"
     cast = "" if target.leaf in _ALWAYS or kind == "text" else f"::{kind}"

@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 from msgspec import Struct
 
-from engine.engine import Outcome
+from engine.engine import Outcome, State
 from engine.events import (
     AnyEvent,
     AttributesChanged,
@@ -16,7 +16,6 @@ from engine.events import (
     UserDeleted,
     UserProvisioned,
 )
-from engine.tenant import Tenant
 from engine.user import User
 from projections.table import Table
 
@@ -41,7 +40,7 @@ class SeatsProjection:
     version = 1
     tables = (Table("seats", ("tenant_id", "role")),)
 
-    def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[Difference]:
+    def rows(self, outcome: Outcome[State]) -> Sequence[Difference]:
         return [difference for each in outcome.recorded if _moves(each.event) for difference in differences(each.event)]
 
 

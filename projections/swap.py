@@ -121,7 +121,7 @@ def _written(target: Target) -> str:
 
 def _in_order(target: Target) -> Sequence[str]:
     """Our own queries name the tables in this order: so none of those waits for us while we wait for it."""
-    return sorted((table.name for table in target.wanted_tables), key="tokens tenants seats users".find)
+    return sorted((table.name for table in target.wanted_tables), key="tokens tenants seats users groups members".find)
 
 
 async def _live(connection: asyncpg.Connection, target: Target) -> Sequence[str]:

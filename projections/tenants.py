@@ -9,12 +9,11 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from engine.engine import Outcome
+from engine.engine import Outcome, State
 from engine.events import AnyEvent, TokenIssued, TokenRevoked
 from engine.settings import Settings
 from engine.streams import Recorded
 from engine.tenant import Tenant, Token
-from engine.user import User
 from projections.table import Table
 
 
@@ -22,10 +21,10 @@ class TenantsProjection:
     """One row for each tenant, with its settings."""
 
     name = "tenants"
-    version = 1
+    version = 2
     tables = (Table("tenants", ("tenant_id",)),)
 
-    def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[dict[str, Any]]:
+    def rows(self, outcome: Outcome[State]) -> Sequence[dict[str, Any]]:
         tenant = outcome.state
         if not isinstance(tenant, Tenant):
             return []
@@ -46,7 +45,7 @@ class TokensProjection:
     version = 2
     tables = (Table("tokens", ("tenant_id", "id")),)
 
-    def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[dict[str, Any]]:
+    def rows(self, outcome: Outcome[State]) -> Sequence[dict[str, Any]]:
         if not isinstance(outcome.state, Tenant):
             return []
         return [row for each in outcome.recorded for row in _token_rows(each)]

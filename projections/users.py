@@ -9,10 +9,9 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from engine.engine import Outcome
+from engine.engine import Outcome, State
 from engine.filters import Filter
 from engine.schema import ENTERPRISE
-from engine.tenant import Tenant
 from engine.user import Origin, User
 from projections import order as orders
 from projections import where
@@ -63,7 +62,7 @@ class UsersProjection:
     version = 1
     tables = (Table("users", ("tenant_id", "id"), stream="id"),)
 
-    def rows(self, outcome: Outcome[User | Tenant]) -> Sequence[Row]:
+    def rows(self, outcome: Outcome[State]) -> Sequence[Row]:
         return [row_of(outcome.state)] if isinstance(outcome.state, User) else []
 
 

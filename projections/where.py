@@ -1,5 +1,6 @@
 """A filter as the WHERE clause of a query on `users`: every value is a parameter, every comparison is SQL's."""
 
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from typing import assert_never
@@ -8,7 +9,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from engine.filters import And, Compare, Filter, Not, Nothing, Or, Present, Some, Value
-from engine.schema import CORE, ENTERPRISE, ROLLBOOK, Attribute, Target
+from engine.schema import CORE, ENTERPRISE, GROUP_URN, ROLLBOOK, Attribute, Target
 
 FIRST_PARAMETER = 4  # behind the tenant, the offset and the limit
 
@@ -44,9 +45,6 @@ _OTHER_COLUMNS = {
     "meta.lastModified": "date_trunc('milliseconds', modified_at)",
 }
 
-# Leaves whose column, or whose value here, is in the form in which names are compared already.
-FOLDED = {leaf for leaf in _TEXT_COLUMNS if leaf != "meta.version"}
-
 # The URNs in a resource's `schemas`.
 _DECLARED = f"""
     SELECT '{CORE}' AS urn
@@ -58,23 +56,118 @@ _DECLARED = f"""
     WHERE '{ROLLBOOK}' = ANY (prefixes)
 """  # noqa: S608  constants
 
+# The groups that a person is in, as they are shown.
+_GROUPS_OF_USER = """
+    WITH RECURSIVE within AS (
+        SELECT group_id, 'direct' AS type
+        FROM rollbook.members
+        WHERE tenant_id = $1 AND member_id = users.id
+        UNION
+        SELECT members.group_id, 'indirect'
+        FROM within
+        JOIN rollbook.members ON tenant_id = $1 AND member_id = within.group_id
+    )
+    SELECT jsonb_build_object(
+        'value', group_id, 'type', min(within.type), 'display', min(groups.attributes ->> 'displayName')
+    ) AS element
+    FROM rollbook.groups
+    JOIN within ON groups.tenant_id = $1 AND groups.id = within.group_id
+    GROUP BY group_id
+"""
+
+# The people in a group: in it directly, or in one that is within it.
+_IN_GROUP = """
+    id IN (
+        WITH RECURSIVE within AS (
+            SELECT {id} AS id
+            UNION
+            SELECT member_id
+            FROM within
+            JOIN rollbook.members ON tenant_id = $1 AND group_id = within.id AND type = 'Group'
+        )
+        SELECT member_id
+        FROM within
+        JOIN rollbook.members ON tenant_id = $1 AND group_id = within.id
+    )
+"""
+
+# The members of a group, as they are shown.
+_MEMBERS_OF_GROUP = """
+    SELECT jsonb_build_object(
+        'value', coalesce(members.value, member_id::text),
+        'type', members.type,
+        'display', coalesce(
+            inner_group.attributes ->> 'displayName',
+            person.attributes ->> 'displayName',
+            person.attributes ->> 'name.formatted',
+            person.attributes ->> 'userName'
+        )
+    ) AS element
+    FROM rollbook.members
+    LEFT JOIN rollbook.users AS person ON person.tenant_id = $1 AND person.id = member_id
+    LEFT JOIN rollbook.groups AS inner_group ON inner_group.tenant_id = $1 AND inner_group.id = member_id
+    WHERE members.tenant_id = $1 AND group_id = groups.id
+"""
+
+_WITH_MEMBER = """
+    id IN (SELECT group_id FROM rollbook.members WHERE tenant_id = $1 AND member_id = {id})
+"""
+_WITH_AWAITED = """
+    id IN (
+        SELECT group_id FROM rollbook.members WHERE tenant_id = $1 AND lower(value) = lower({text}) AND value = {text}
+    )
+"""
+
+
+class Rows(Struct, frozen=True):
+    """A table of resources, as filters see it.
+
+    `text` and `other` are leaves with a column of their own, `declared` a query of the URNs in `schemas`, `lists` the
+    multi-valued attributes that stand in tables of their own: a query of their elements, and conditions that find rows
+    by an element's `value`, one for an id and one for any other text.
+    """
+
+    text: dict[str, tuple[str, Callable[[str], str]]]
+    other: dict[str, str]
+    declared: str
+    lists: dict[str, tuple[str, str, str]]
+
+
+USERS = Rows(_TEXT_COLUMNS, _OTHER_COLUMNS, _DECLARED, {"groups": (_GROUPS_OF_USER, _IN_GROUP, "")})
+GROUPS = Rows(
+    {
+        **{leaf: _TEXT_COLUMNS[leaf] for leaf in ("externalId", "id", "meta.version")},
+        "displayName": ("display_name", folded),
+        "meta.resourceType": ("'Group'", str),
+    },
+    {leaf: column for leaf, column in _OTHER_COLUMNS.items() if leaf != "active"},
+    f"SELECT '{GROUP_URN}' AS urn",
+    {"members": (_MEMBERS_OF_GROUP, _WITH_MEMBER, _WITH_AWAITED)},
+)
+
+ROWS = {"User": USERS, "Group": GROUPS}  # by the type of the resource
+
+# Leaves whose column, or whose value here, is in the form in which names are compared already.
+FOLDED = {leaf for leaf in _TEXT_COLUMNS if leaf != "meta.version"}
+
 _IN_ORDER = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
-def column_of(target: Target) -> str:
+def column_of(target: Target, rows: Rows = USERS) -> str:
     """What holds the value of a single-valued attribute, or of one of its sub-attributes; NULL if there is none."""
-    return _Compiler().operand(target, None)
+    return _Compiler(rows).operand(target, None)
 
 
-def compile_filter(filter_: Filter) -> Condition:
+def compile_filter(filter_: Filter, rows: Rows = USERS) -> Condition:
     """Raises nothing: whatever the parser lets through has a meaning in SQL."""
-    compiler = _Compiler()
+    compiler = _Compiler(rows)
     sql = compiler.filter(filter_)
     return Condition(sql, tuple(compiler.values))
 
 
 class _Compiler:
-    def __init__(self) -> None:
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
         self.values: list[object] = []
 
     def parameter(self, value: object) -> str:
@@ -98,7 +191,9 @@ class _Compiler:
             case Present(Target(key="schemas")):
                 return "true"
             case Compare(Target(key="schemas")):
-                return f"EXISTS (SELECT FROM ({_DECLARED}) AS declared WHERE {self.comparison(filter_, element)})"
+                return (
+                    f"EXISTS (SELECT FROM ({self.rows.declared}) AS declared WHERE {self.comparison(filter_, element)})"
+                )
             case Present(target):
                 return f"{self.operand(target, element)} IS NOT NULL"
             case Compare():
@@ -107,6 +202,8 @@ class _Compiler:
                 assert_never(filter_)
 
     def some(self, target: Target, inner: Filter) -> str:
+        if elsewhere := self.rows.lists.get(target.key):
+            return self.some_elsewhere(inner, *elsewhere)
         address = _work_email(inner) if target.key == "emails" else None
         found = (
             f"EXISTS (SELECT FROM jsonb_array_elements(attributes -> '{target.key}') AS element "
@@ -117,12 +214,31 @@ class _Compiler:
         # The same question to the index; the few who have more than one such address are looked at whole.
         return f"(work_email = {self.parameter(folded(address))} OR (has_more_work_emails AND {found}))"
 
+    def some_elsewhere(self, inner: Filter, elements: str, by_id: str, by_text: str) -> str:
+        """Whom an index finds by the value of an element, and then whether all of the filter holds."""
+        known, rest = _value_and_rest(inner)
+        conditions = []
+        if known is not None:
+            conditions.append(self.by_value(known, by_id, by_text))
+        if rest or known is None:
+            conditions.append(f"EXISTS (SELECT FROM ({elements}) AS each WHERE {self.filter(inner, 'element')})")
+        return f"({' AND '.join(conditions)})"
+
+    def by_value(self, value: str, by_id: str, by_text: str) -> str:
+        conditions = []
+        with contextlib.suppress(ValueError):
+            self.values.append(UUID(value))
+            conditions.append(by_id.format(id=f"${len(self.values) + FIRST_PARAMETER - 1}::uuid"))
+        if by_text:
+            conditions.append(by_text.format(text=self.parameter(value)))
+        return f"({' OR '.join(conditions)})" if conditions else "false"
+
     def operand(self, target: Target, element: str | None) -> str:
         if element is not None:
             return f"({element} ->> '{target.leaf}')" if target.leaf else element
-        if column := _TEXT_COLUMNS.get(target.leaf):
+        if column := self.rows.text.get(target.leaf):
             return f"({column[0]})"
-        if column_ := _OTHER_COLUMNS.get(target.leaf):
+        if column_ := self.rows.other.get(target.leaf):
             return column_
         attribute = target.sub or target.attribute
         if attribute.name == "schemas":
@@ -143,7 +259,7 @@ class _Compiler:
         if compare.target.leaf == "id" and compare.operator == "eq":
             return self.id(value)
         attribute = compare.target.sub or compare.target.attribute
-        column = _TEXT_COLUMNS.get(compare.target.leaf) if element is None else None
+        column = self.rows.text.get(compare.target.leaf) if element is None else None
         if column:
             return self.compared(compare, left, self.parameter(column[1](value)))
         return self.text(compare, attribute, left, value)
@@ -182,6 +298,17 @@ class _Compiler:
                 symbol = _IN_ORDER[compare.operator]
                 collation = "" if isinstance(compare.value, datetime) else ' COLLATE "C"'
                 return f"{left} {symbol} {right}{collation}"
+
+
+def _value_and_rest(inner: Filter) -> tuple[str | None, bool]:
+    """The value that an element must have, if the filter says so, and whether it says more than that."""
+    match inner:
+        case Compare(Target(key="value"), "eq", str(value)):
+            return value, False
+        case And(left, right):
+            return next((known for each in (left, right) if (known := _value_and_rest(each)[0])), None), True
+        case _:
+            return None, False
 
 
 def _work_email(inner: Filter) -> str | None:

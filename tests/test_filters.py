@@ -195,7 +195,7 @@ def test_times_are_compared_as_moments(text: str, moment: datetime, operator: st
     [
         ('shoeSize eq "44"', ["shoeSize"]),
         ('members eq "1" and title pr', ["members"]),
-        ("not (groups pr or name.nick pr)", ["groups", "name.nick"]),
+        ("not (shoes pr or name.nick pr)", ["shoes", "name.nick"]),
         ('emails[kind eq "x"].value eq "y"', ["kind"]),
         ('members[value eq "1"]', ["members"]),
         ('members[value eq "1"].display eq "x"', ["members"]),

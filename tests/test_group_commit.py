@@ -42,7 +42,7 @@ class Tenant:
     def __init__(self, services: Services, tenant_id: UUID) -> None:
         self.id = tenant_id
         self.store = Watched(services)
-        self.engine = Engine(GroupCommit(self.store), services.users, services.tenants, INLINE)
+        self.engine = Engine(GroupCommit(self.store), services.users, services.groups, services.tenants, INLINE)
 
     async def create(self, user_name: str) -> User:
         command = ProvisionUser(resource.read({"userName": user_name}, USERS, []))

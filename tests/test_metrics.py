@@ -183,7 +183,7 @@ class ForestalledStore(EventStore):
 
 async def provision(services: Services, tenant_id: UUID, times: int) -> None:
     store = ForestalledStore(services.pool, times)
-    engine = Engine(store, services.users, services.tenants, INLINE, services.metrics)
+    engine = Engine(store, services.users, services.groups, services.tenants, INLINE, services.metrics)
     command = ProvisionUser(resource.read({"userName": "ann"}, catalog.USERS, []))
     await engine.carry_out(command, uuid4(), administration.cause(tenant_id), Terms())
 

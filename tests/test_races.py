@@ -137,7 +137,7 @@ class OvertakenStore(EventStore):
 
 
 def overtaken(services: Services, others: list[dict[str, Any]], times: int) -> Engine:
-    return Engine(OvertakenStore(services, others, times), services.users, services.tenants, INLINE)
+    return Engine(OvertakenStore(services, others, times), services.users, services.groups, services.tenants, INLINE)
 
 
 def cause(tenant_id: UUID) -> Cause:

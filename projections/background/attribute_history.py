@@ -44,7 +44,7 @@ class AttributeHistory(Follower):
     by_stream = True
 
     async def apply(self, batch: Batch) -> None:
-        people = [found for found in batch.streams() if found[0].stream_id != batch.tenant_id]
+        people = list(batch.people())
         for table in self.tables:
             await batch.forget(table.name, people)
         streams = [found for found in people if not is_erased(found)]

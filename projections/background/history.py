@@ -50,7 +50,7 @@ class History(Follower):
     by_stream = True
 
     async def apply(self, batch: Batch) -> None:
-        people = [found for found in batch.streams() if found[0].stream_id != batch.tenant_id]
+        people = list(batch.people())
         await batch.forget("history", people)
         streams = [found for found in people if not is_erased(found)]
         if not streams:

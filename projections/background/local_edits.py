@@ -64,7 +64,7 @@ class LocalEdits(Follower):
     by_stream = True
 
     async def apply(self, batch: Batch) -> None:
-        people = [found for found in batch.streams() if found[0].stream_id != batch.tenant_id]
+        people = list(batch.people())
         await batch.forget("local_edits", people)
         streams = [found for found in people if not is_erased(found) and any(map(_matters, found))]
         if not streams:

@@ -1,0 +1,300 @@
+"""The current groups: rows of the `groups` table, the queries that read them, and whom the values of members mean."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from engine.engine import Outcome, State
+from engine.filters import Filter
+from engine.group import Facts, Group, Member
+from engine.ties import Awaited
+from projections import order as orders
+from projections import where
+from projections.order import BY_AGE, Order, Place
+from projections.table import Table
+
+COLUMNS = """
+    id,
+    version,
+    attributes,
+    is_deleted,
+    created_at,
+    modified_at,
+    deleted_at
+"""
+MEMBERS_AT_ONCE = 5_000
+
+
+class Row(Struct, frozen=True):
+    """A row as `put_groups` takes it."""
+
+    id: UUID
+    version: int
+    display_name: str
+    external_id: str | None
+    attributes: dict[str, Any]
+    is_deleted: bool
+    created_at: datetime | None
+    modified_at: datetime | None
+    deleted_at: datetime | None
+
+
+class GroupsProjection:
+    """One row for each group, equal to the state that its events make."""
+
+    name = "groups"
+    version = 1
+    tables = (Table("groups", ("tenant_id", "id"), stream="id"),)
+
+    def rows(self, outcome: Outcome[State]) -> Sequence[Row]:
+        return [row_of(outcome.state)] if isinstance(outcome.state, Group) else []
+
+
+def row_of(group: Group) -> Row:
+    return Row(
+        id=group.id,
+        version=group.version,
+        display_name=where.folded(group.attributes["displayName"]),
+        external_id=group.attributes.get("externalId"),
+        attributes=group.attributes,
+        is_deleted=group.is_deleted,
+        created_at=group.created_at,
+        modified_at=group.modified_at,
+        deleted_at=group.deleted_at,
+    )
+
+
+def group_of(row: asyncpg.Record) -> Group:
+    return Group(
+        id=row["id"],
+        version=row["version"],
+        attributes=msgspec.json.decode(row["attributes"]),
+        is_deleted=row["is_deleted"],
+        created_at=row["created_at"],
+        modified_at=row["modified_at"],
+        deleted_at=row["deleted_at"],
+    )
+
+
+class GroupPage(Struct, frozen=True):
+    """A part of a list: the groups, and how many there are in all."""
+
+    groups: list[Group]
+    total: int
+    last: Place | None = None  # of the last group, if more of them stand behind
+
+
+class Groups:
+    """Queries on the current groups. Each is one statement and names one tenant."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def get(self, tenant_id: UUID, group_id: UUID) -> Group | None:
+        """The group, deleted or not; None if there never was one."""
+        query = f"SELECT {COLUMNS} FROM rollbook.groups WHERE tenant_id = $1 AND id = $2"  # noqa: S608  constants
+        row = await self._pool.fetchrow(query, tenant_id, group_id)
+        return group_of(row) if row else None
+
+    async def facts(self, tenant_id: UUID, group_id: UUID, values: Sequence[str], *, of_all: bool) -> Facts:
+        """Whom the values mean, and which of them are members; with `of_all`, who is a member at all.
+
+        No statement if there is nothing to ask; two, with `of_all`.
+        """
+        rows = await self._pool.fetch(_NAMED, tenant_id, group_id, list(values)) if values else []
+        named = {row["given"]: Member(row["id"], row["type"]) for row in rows if row["id"]}
+        if of_all:
+            pages = self.pages_of_members(tenant_id, group_id)
+            return Facts(named, {each.id: each async for page in pages for each in page})
+        members = {each.id: each for row, each in zip(rows, map(_member_among, rows), strict=True) if each}
+        return Facts(named, members)
+
+    async def pages_of_members(self, tenant_id: UUID, group_id: UUID) -> AsyncIterator[list[Member]]:
+        """Everybody in the group, with the names that are shown, in the order of their ids; some at a time."""
+        after = UUID(int=0)
+        while rows := await self._pool.fetch(_MEMBERS, tenant_id, group_id, after, MEMBERS_AT_ONCE):
+            yield [Member(row["member_id"], row["type"], row["value"], row["display"]) for row in rows]
+            if len(rows) < MEMBERS_AT_ONCE:
+                return
+            after = rows[-1]["member_id"]
+
+    async def members_of_some(self, tenant_id: UUID, group_ids: Sequence[UUID], limit: int) -> dict[UUID, list[Member]]:
+        """The members of each of the groups, at most so many in all."""
+        found: dict[UUID, list[Member]] = {each: [] for each in group_ids}
+        for row in await self._pool.fetch(_MEMBERS_OF_SOME, tenant_id, list(group_ids), limit):
+            found[row["group_id"]].append(Member(row["member_id"], row["type"], row["value"], row["display"]))
+        return found
+
+    async def awaiting(self, tenant_id: UUID, exact: Sequence[str], folded: Sequence[str]) -> list[Awaited]:
+        """The groups that await somebody who has one of the names, each with the id that stands for who is awaited."""
+        rows = await self._pool.fetch(_AWAITING, tenant_id, list(exact), list(folded))
+        return [Awaited(group_of(row), row["member_id"]) for row in rows]
+
+    async def containing(self, tenant_id: UUID, member_id: UUID) -> list[Group]:
+        """The groups of which somebody is a member directly."""
+        return [group_of(row) for row in await self._pool.fetch(_CONTAINING, tenant_id, member_id)]
+
+    async def of_people(self, tenant_id: UUID, user_ids: Sequence[UUID]) -> dict[UUID, list[tuple[UUID, str, bool]]]:
+        """The groups that people are in: each with its id, its name, and whether directly."""
+        found: dict[UUID, list[tuple[UUID, str, bool]]] = {each: [] for each in user_ids}
+        for row in await self._pool.fetch(_OF_PEOPLE, tenant_id, list(user_ids)):
+            found[row["user_id"]].append((row["group_id"], row["display"], row["is_direct"]))
+        return found
+
+    async def find(  # noqa: PLR0913  what a list can be asked for
+        self,
+        tenant_id: UUID,
+        filter_: Filter | None,
+        *,
+        offset: int = 0,
+        limit: int,
+        order: Order = BY_AGE,
+        after: Place | None = None,
+    ) -> GroupPage:
+        """The groups that are not deleted and fulfil the filter, in that order, from behind a place or an offset on."""
+        condition = where.compile_filter(filter_, where.GROUPS) if filter_ else where.Condition("true", ())
+        values = list(condition.values)
+        behind, more = "true", list[object]()
+        if after:
+            behind, more = orders.behind(order, after, where.FIRST_PARAMETER + len(values))
+        query = _PAGE.format(
+            columns=COLUMNS,
+            condition=condition.sql,
+            behind=behind,
+            key=order.key,
+            order=orders.order_by(order),
+            order_of_page=orders.order_by(order, "sort_key"),
+        )
+        rows = await self._pool.fetch(query, tenant_id, offset, limit + 1, *values, *more)
+        # An empty page has one row, of the total alone.
+        found = [row for row in rows if row["id"]][:limit]
+        last = Place(found[-1]["sort_text"], found[-1]["id"]) if found and len(rows) > limit else None
+        return GroupPage([group_of(row) for row in found], rows[0]["total"], last)
+
+
+def _member_among(row: asyncpg.Record) -> Member | None:
+    if row["awaited_id"]:
+        return Member(row["awaited_id"], None, row["given"])
+    return Member(row["id"], row["type"]) if row["is_member"] else None
+
+
+# One look into each index for each value, however many members there are.
+_NAMED = """
+    SELECT
+        given.value AS given,
+        found.id,
+        found.type,
+        found.id IS NOT NULL AND EXISTS (
+            SELECT FROM rollbook.members WHERE tenant_id = $1 AND group_id = $2 AND member_id = found.id
+        ) AS is_member,
+        (
+            SELECT member_id
+            FROM rollbook.members
+            WHERE tenant_id = $1 AND lower(value) = lower(given.value) AND group_id = $2 AND value = given.value
+            LIMIT 1
+        ) AS awaited_id
+    FROM unnest($3::text[]) AS given(value)
+    LEFT JOIN LATERAL rollbook.named_by($1, given.value) AS found ON true
+"""
+
+_SHOWN = """
+    members.group_id,
+    members.member_id,
+    members.type,
+    members.value,
+    coalesce(
+        groups.attributes ->> 'displayName',
+        users.attributes ->> 'displayName',
+        users.attributes ->> 'name.formatted',
+        users.attributes ->> 'userName'
+    ) AS display
+"""
+# In the order in which the swap of a rebuild locks the tables.
+_JOINED = """
+    rollbook.users
+    RIGHT JOIN (
+        rollbook.groups
+        RIGHT JOIN page AS members ON groups.tenant_id = $1 AND groups.id = members.member_id
+    ) ON users.tenant_id = $1 AND users.id = members.member_id AND NOT users.is_deleted
+"""
+
+_MEMBERS = f"""
+    WITH page AS (
+        SELECT *
+        FROM rollbook.members
+        WHERE tenant_id = $1 AND group_id = $2 AND member_id > $3
+        ORDER BY member_id
+        LIMIT $4
+    )
+    SELECT {_SHOWN}
+    FROM {_JOINED}
+    ORDER BY member_id
+"""  # noqa: S608  constants
+
+_MEMBERS_OF_SOME = f"""
+    WITH page AS (
+        SELECT *
+        FROM rollbook.members
+        WHERE tenant_id = $1 AND group_id = ANY ($2)
+        ORDER BY group_id, member_id
+        LIMIT $3
+    )
+    SELECT {_SHOWN}
+    FROM {_JOINED}
+    ORDER BY group_id, member_id
+"""  # noqa: S608  constants
+
+_AWAITING = f"""
+    SELECT {COLUMNS}, found.member_id
+    FROM rollbook.groups
+    JOIN rollbook.awaiting($1, $2, $3) AS found ON groups.tenant_id = $1 AND groups.id = found.group_id
+    ORDER BY id, found.member_id
+"""  # noqa: S608  constants
+
+_CONTAINING = f"""
+    SELECT {COLUMNS}
+    FROM rollbook.groups
+    WHERE tenant_id = $1
+        AND id IN (SELECT group_id FROM rollbook.members WHERE tenant_id = $1 AND member_id = $2)
+    ORDER BY id
+"""  # noqa: S608  constants
+
+_OF_PEOPLE = """
+    WITH RECURSIVE within AS (
+        SELECT person.id AS user_id, members.group_id, true AS is_direct
+        FROM unnest($2::uuid[]) AS person(id)
+        JOIN rollbook.members ON members.tenant_id = $1 AND members.member_id = person.id
+        UNION
+        SELECT within.user_id, members.group_id, false
+        FROM within
+        JOIN rollbook.members ON members.tenant_id = $1 AND members.member_id = within.group_id
+    )
+    SELECT user_id, group_id, groups.attributes ->> 'displayName' AS display, bool_or(is_direct) AS is_direct
+    FROM rollbook.groups
+    JOIN within ON groups.tenant_id = $1 AND groups.id = within.group_id
+    GROUP BY user_id, group_id, groups.attributes
+    ORDER BY user_id, group_id
+"""
+
+_PAGE = """
+    SELECT {columns}, total.total, sort_key::text AS sort_text
+    FROM (
+        SELECT count(*)
+        FROM rollbook.groups
+        WHERE tenant_id = $1 AND NOT is_deleted AND ({condition})
+    ) AS total(total)
+    LEFT JOIN (
+        SELECT {columns}, {key} AS sort_key
+        FROM rollbook.groups
+        WHERE tenant_id = $1 AND NOT is_deleted AND ({condition}) AND {behind}
+        ORDER BY {order}
+        OFFSET $2
+        LIMIT $3
+    ) AS page ON true
+    ORDER BY {order_of_page}
+"""
