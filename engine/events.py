@@ -88,10 +88,10 @@ class UserDeleted(Event, frozen=True, tag=True):
 class PersonalDataErased(Event, frozen=True, kw_only=True, tag=True):
     """The personal data of a user were erased (GDPR article 17): the content of all earlier events of the stream.
 
-    `events` is how many those are, `notes` the seqs of events of the tenant's own stream that named the person and were
-    erased with them, `basis` the letter of article 17(1). `seats` says by the version of an event in this stream which
-    seats it took (1), freed (-1) or did not touch (0), by role: a seat that was paid for was taken by somebody, whoever
-    it was.
+    `events` is how many those are, `notes` the seqs of events of the tenant's own stream, or of a group's, that named
+    the person and were erased with them, `basis` the letter of article 17(1). `seats` says by the version of an event
+    in this stream which seats it took (1), freed (-1) or did not touch (0), by role: a seat that was paid for was taken
+    by somebody, whoever it was.
     """
 
     events: int

@@ -93,7 +93,7 @@ class Erasures:
             self._notes.update(_notes(row["data"]))
 
     def account_for(self, row: Mapping[str, Any]) -> bool:
-        if row["stream_id"] == self._tenant_id:
+        if row["stream_id"] == self._tenant_id or row["type"] == "MemberAwaited":
             return row["seq"] in self._notes
         return bool(row["version"] < self._versions.get(row["stream_id"], 0))
 

@@ -11,7 +11,7 @@ from engine import user
 from engine.events import UserEvent
 from engine.streams import Recorded
 from engine.user import User
-from projections.batch import Logged, is_erased, read_streams
+from projections.batch import Logged, is_erased, is_of_group, read_streams
 
 PAGE = 10_000  # events in memory at a time
 
@@ -50,7 +50,7 @@ async def people_as_of(connection: asyncpg.Connection, tenant_id: UUID, seq: int
     after = (_FIRST, 0)
     while events := await read_streams(connection, tenant_id, after, _LAST, seq, PAGE):
         for stream in _streams(events):
-            if stream[0].stream_id == tenant_id:
+            if stream[0].stream_id == tenant_id or is_of_group(stream[0].event):
                 continue
             if person and person.id != stream[0].stream_id:
                 yield person

@@ -131,6 +131,9 @@ _EVENTS = msgspec.json.Decoder(list[Logged])
 # What is passed over where states are made: it may be the greater part of a tenant's own stream.
 NO_NOTE = f"type <> ALL ('{{{','.join(NOTE_TYPES)}}}')"
 
+# Where events are about people.
+NO_GROUP = f"type <> ALL ('{{{','.join(GROUP_TYPES)}}}')"
+
 # One value holds them all: making rows of Python objects would cost more than everything that is done with them.
 _JSON = """
     '[' || string_agg(

@@ -12,6 +12,7 @@ AS $$
     FROM (
         VALUES
             ('users', 'id', false),
+            ('members', 'member_id', false),
             ('history', 'user_id', false),
             ('local_edits', 'user_id', false),
             ('attribute_changes', 'user_id', false),
@@ -174,8 +175,54 @@ AS $$
     END
 $$;
 
--- Erases the personal data of one person: empties the events of the person, and those of the tenant that name the
--- person; takes the person out of every projection; and records that it was done. All or nothing, and only once: whether
+-- The events by which a group awaits somebody of one of these names: the only ones of a group that may tell of a person.
+CREATE FUNCTION awaited_as(of_tenant uuid, names text[]) RETURNS TABLE (seq bigint)
+LANGUAGE sql
+STABLE
+SET search_path = rollbook, pg_temp
+AS $$
+    SELECT events.seq
+    FROM events
+    WHERE tenant_id = of_tenant AND type = 'MemberAwaited' AND lower(trim(data ->> 'value')) = ANY (names)
+$$;
+
+-- Lets a person leave all groups, each by an event of its own.
+CREATE FUNCTION leave_groups(
+    of_tenant uuid, person uuid, by_source text, by_actor text, by_token uuid, by_request uuid
+) RETURNS void
+LANGUAGE plpgsql
+SET search_path = rollbook, pg_temp
+AS $$
+DECLARE
+    each groups;
+BEGIN
+    FOR each IN
+        SELECT groups.*
+        FROM groups
+        JOIN members ON members.tenant_id = of_tenant AND members.group_id = groups.id AND members.member_id = person
+        WHERE groups.tenant_id = of_tenant
+        ORDER BY groups.id
+    LOOP
+        PERFORM append(
+            of_tenant, ARRAY[each.id], ARRAY[each.version + 1], ARRAY['MembersRemoved'], ARRAY[by_source],
+            ARRAY[by_actor], ARRAY[by_token], ARRAY[by_request],
+            ARRAY[json_build_object('type', 'MembersRemoved', 'users', json_build_array(person))::text],
+            ARRAY[sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))],
+            jsonb_build_object(
+                'groups', jsonb_build_array(
+                    to_jsonb(each) || jsonb_build_object('version', each.version + 1, 'modified_at', NULL)
+                ),
+                'members', jsonb_build_array(
+                    jsonb_build_object('group_id', each.id, 'member_id', person, 'is_gone', true)
+                )
+            )
+        );
+    END LOOP;
+END
+$$;
+
+-- Erases the personal data of one person: empties the events of the person, and those of the tenant and of groups that
+-- name the person; takes the person out of every projection; and records that it was done. All or nothing, and only once: whether
 -- it was done by this call.
 --
 -- What is erased is found here and nowhere else, so that whoever may call this can erase a person, and nothing else. The
@@ -211,8 +258,10 @@ BEGIN
 
     PERFORM FROM heads WHERE tenant_id = of_tenant FOR NO KEY UPDATE;
     SELECT * INTO last FROM events WHERE tenant_id = of_tenant AND stream_id = person ORDER BY version DESC LIMIT 1;
-    IF last.seq IS NULL OR last.type = 'PersonalDataErased' THEN
-        RETURN false;  -- nobody, or erased already
+    IF last.seq IS NULL OR last.type = 'PersonalDataErased' OR NOT EXISTS (
+        SELECT FROM events WHERE tenant_id = of_tenant AND stream_id = person AND version = 1 AND type = 'UserProvisioned'
+    ) THEN
+        RETURN false;  -- nobody, erased already, or a group
     END IF;
     IF names_of(of_tenant, person) <> names THEN
         RAISE EXCEPTION 'the person has another name by now'
@@ -223,6 +272,8 @@ BEGIN
         SELECT unnest(mentioned) AS seq
         UNION
         SELECT seq FROM notes_about(of_tenant, person, names, looked_up_to)
+        UNION
+        SELECT seq FROM awaited_as(of_tenant, names)
     ) AS both_looks;
 
     PERFORM FROM tokens
@@ -270,7 +321,9 @@ BEGIN
         AND events.data ->> 'token_id' = tokens.id::text;
     UPDATE events SET data = NULL, salt = NULL WHERE tenant_id = of_tenant AND stream_id = person;
     UPDATE events SET data = NULL, salt = NULL
-    WHERE tenant_id = of_tenant AND stream_id = of_tenant AND seq = ANY (mentioned);
+    WHERE tenant_id = of_tenant AND (stream_id = of_tenant OR type = 'MemberAwaited') AND seq = ANY (mentioned);
+    DELETE FROM members WHERE tenant_id = of_tenant AND lower(trim(value)) = ANY (names);
+    PERFORM leave_groups(of_tenant, person, by_source, by_actor, by_token, by_request);
     PERFORM append(
         of_tenant, ARRAY[person], ARRAY[last.version + 1], ARRAY['PersonalDataErased'], ARRAY[by_source], ARRAY[by_actor],
         ARRAY[by_token], ARRAY[by_request], ARRAY[erasure::text],
@@ -283,5 +336,5 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION erase, forget, names_of, mentions, notes_about, seats_moved FROM PUBLIC;
+REVOKE ALL ON FUNCTION erase, forget, leave_groups, awaited_as, names_of, mentions, notes_about, seats_moved FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION erase TO rollbook_service;

@@ -106,7 +106,8 @@ class Groups:
 
         No statement if there is nothing to ask; two, with `of_all`.
         """
-        rows = await self._pool.fetch(_NAMED, tenant_id, group_id, list(values)) if values else []
+        ids = [_as_id(each) for each in values]
+        rows = await self._pool.fetch(_NAMED, tenant_id, group_id, list(values), ids) if values else []
         named = {row["given"]: Member(row["id"], row["type"]) for row in rows if row["id"]}
         if of_all:
             pages = self.pages_of_members(tenant_id, group_id)
@@ -177,20 +178,31 @@ class Groups:
         return GroupPage([group_of(row) for row in found], rows[0]["total"], last)
 
 
+def _as_id(value: str) -> UUID | None:
+    try:
+        return UUID(value)
+    except ValueError:
+        return None
+
+
 def _member_among(row: asyncpg.Record) -> Member | None:
     if row["awaited_id"]:
         return Member(row["awaited_id"], None, row["given"])
     return Member(row["id"], row["type"]) if row["is_member"] else None
 
 
-# One look into each index for each value, however many members there are.
+# One look into an index for each value, however many members there are: a LIMIT keeps the planner from reading them all
+# instead. Whom a value means is told as by the function named_by, which would have to be called for each.
 _NAMED = """
     SELECT
         given.value AS given,
         found.id,
         found.type,
-        found.id IS NOT NULL AND EXISTS (
-            SELECT FROM rollbook.members WHERE tenant_id = $1 AND group_id = $2 AND member_id = found.id
+        (
+            SELECT true
+            FROM rollbook.members
+            WHERE tenant_id = $1 AND group_id = $2 AND member_id = found.id
+            LIMIT 1
         ) AS is_member,
         (
             SELECT member_id
@@ -198,8 +210,43 @@ _NAMED = """
             WHERE tenant_id = $1 AND lower(value) = lower(given.value) AND group_id = $2 AND value = given.value
             LIMIT 1
         ) AS awaited_id
-    FROM unnest($3::text[]) AS given(value)
-    LEFT JOIN LATERAL rollbook.named_by($1, given.value) AS found ON true
+    FROM unnest($3::text[], $4::uuid[]) AS given(value, id)
+    LEFT JOIN LATERAL (
+        SELECT id, 'User' AS type
+        FROM rollbook.users
+        WHERE tenant_id = $1 AND id = given.id AND NOT is_deleted
+        UNION ALL
+        SELECT id, 'Group'
+        FROM rollbook.groups
+        WHERE tenant_id = $1 AND id = given.id AND NOT is_deleted
+        UNION ALL
+        SELECT *
+        FROM (
+            SELECT id, 'User'
+            FROM rollbook.users
+            WHERE tenant_id = $1 AND microsoft_id = lower(given.value) AND NOT is_deleted
+            LIMIT 1
+        ) AS by_microsoft_id
+        UNION ALL
+        SELECT *
+        FROM (
+            SELECT id, 'User'
+            FROM rollbook.users
+            WHERE tenant_id = $1 AND external_id = given.value AND NOT is_deleted
+            ORDER BY id
+            LIMIT 1
+        ) AS by_external_id
+        UNION ALL
+        SELECT *
+        FROM (
+            SELECT id, 'Group'
+            FROM rollbook.groups
+            WHERE tenant_id = $1 AND external_id = given.value AND NOT is_deleted
+            ORDER BY id
+            LIMIT 1
+        ) AS group_by_external_id
+        LIMIT 1
+    ) AS found ON true
 """
 
 _SHOWN = """

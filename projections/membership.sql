@@ -7,17 +7,18 @@ CREATE FUNCTION keep_members(of_tenant uuid, rows jsonb) RETURNS void
 LANGUAGE plpgsql
 AS $$
 BEGIN
+    -- Subqueries with a LIMIT, not EXISTS, which the planner might answer by reading all users of the tenant.
     PERFORM
     FROM jsonb_to_recordset(rows) AS given(member_id uuid, type text, value text, is_gone boolean)
     WHERE NOT given.is_gone
         AND CASE given.type
-            WHEN 'User' THEN NOT EXISTS (
-                SELECT FROM users WHERE tenant_id = of_tenant AND id = given.member_id AND NOT is_deleted
-            )
-            WHEN 'Group' THEN NOT EXISTS (
-                SELECT FROM groups WHERE tenant_id = of_tenant AND id = given.member_id AND NOT is_deleted
-            )
-            ELSE EXISTS (SELECT FROM named_by(of_tenant, given.value))
+            WHEN 'User' THEN (
+                SELECT true FROM users WHERE tenant_id = of_tenant AND id = given.member_id AND NOT is_deleted LIMIT 1
+            ) IS NULL
+            WHEN 'Group' THEN (
+                SELECT true FROM groups WHERE tenant_id = of_tenant AND id = given.member_id AND NOT is_deleted LIMIT 1
+            ) IS NULL
+            ELSE (SELECT true FROM named_by(of_tenant, given.value) LIMIT 1)
         END;
     IF FOUND THEN
         RAISE EXCEPTION 'somebody came or went'
@@ -115,8 +116,8 @@ AS $$
 BEGIN
     PERFORM
     FROM jsonb_to_recordset(rows) AS given(exact text[], folded text[], gone uuid)
-    WHERE EXISTS (SELECT FROM awaiting(of_tenant, given.exact, given.folded))
-        OR EXISTS (SELECT FROM members WHERE tenant_id = of_tenant AND member_id = given.gone);
+    WHERE (SELECT true FROM awaiting(of_tenant, given.exact, given.folded) LIMIT 1)
+        OR (SELECT true FROM members WHERE tenant_id = of_tenant AND member_id = given.gone LIMIT 1);
     IF FOUND THEN
         RAISE EXCEPTION 'a group has another member by now'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'members_are_as_decided';

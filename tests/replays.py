@@ -23,7 +23,7 @@ from projections.rebuild import Summary, rebuild
 from projections.target import Target, inline_target, targets
 from tests.conftest import Directory
 
-INLINE_TABLES = ("users", "seats", "tenants", "tokens")
+INLINE_TABLES = ("users", "seats", "tenants", "tokens", "groups", "members")
 FOLLOWERS_OF = {
     "seat_changes": "seat_history",
     "seat_days": "seat_history",

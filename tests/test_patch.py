@@ -575,7 +575,7 @@ def test_elements_that_a_value_path_made_are_named(operations: list[Any], quirks
         ({"Operations": [{"op": None, "path": "title"}]}, "Operations[0].op must be"),
         ({"Operations": [remove("title")] * 1001}, "There are 1001 operations; 1000 are allowed in one request."),
         (
-            {"Operations": [{"op": "add", "value": {f'emails[type eq "{n}"].value': "a" for n in range(501)}}]},
+            {"Operations": [{"op": "add", "value": {f'emails[type eq "{n}"].value': "a" for n in range(1001)}}]},
             "There are 1001 attributes to change; 1000 are allowed.",
         ),
     ],

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 from msgspec import Meta, Struct
 
+from projections.batch import NO_GROUP
 from projections.question import Asking, Page, Period, Question, page_up_to, seq_after
 
 PART = 100_000  # events that are looked at for one page
@@ -145,9 +146,9 @@ _BEFORE = """
     WHERE tenant_id = $1 AND seq = $2
 """
 
-_ACTS = """
+_ACTS = f"""
     SELECT seq, recorded_at, source, actor, stream_id
     FROM rollbook.events
-    WHERE tenant_id = $1 AND seq > $2 AND seq <= $3 AND stream_id <> tenant_id
+    WHERE tenant_id = $1 AND seq > $2 AND seq <= $3 AND stream_id <> tenant_id AND {NO_GROUP}
     ORDER BY seq
-"""
+"""  # noqa: S608  constants

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from engine.events import Change
 from engine.user import User
+from projections.batch import NO_GROUP
 from projections.histories import USER
 from projections.question import Asking, Page, Period, Question, page_up_to, seq_after
 
@@ -134,6 +135,7 @@ _CHANGES = f"""
             AND seq > $4
             AND seq <= $6
             AND stream_id <> tenant_id
+            AND {NO_GROUP}
             AND NOT EXISTS (
                 SELECT
                 FROM rollbook.events AS earlier
