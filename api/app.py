@@ -74,8 +74,8 @@ ROUTES = [
     address("/healthz", GET=health.healthz),
     address("/readyz", GET=health.readyz),
     address("/metrics", GET=scrape.metrics),
-    address(SCIM, GET=scim_list.users),
-    address(f"{SCIM}/.search", POST=scim_list.search_users),
+    address(SCIM, GET=scim_list.everything),
+    address(f"{SCIM}/.search", POST=scim_list.search_everything),
     address(f"{SCIM}/Users/.search", POST=scim_list.search_users),
     address(f"{SCIM}/Users", GET=scim_list.users, POST=scim_users.create),
     address(

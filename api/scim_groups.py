@@ -45,9 +45,9 @@ async def create(request: Request) -> Response:
 async def read(request: Request) -> Response:
     services, call = await admitted(request)
     choice = _choice(request)
-    group = await services.groups.get(call.admitted.tenant_id, _group_id(request)) if _is_on(call) else None
+    group = await services.groups.get(call.admitted.tenant_id, _group_id(request)) if is_on(call) else None
     if group is None or group.is_deleted:
-        off = "" if _is_on(call) else " Groups are off."
+        off = "" if is_on(call) else " Groups are off."
         raise NotFound(f"There is no such group here.{off}")
     if scim_users.tags(request, "if-none-match") & {str(group.version), "*"}:
         return Response(status_code=304, headers={"ETag": scim_resource.etag(group)})
@@ -88,7 +88,7 @@ async def admitted(request: Request) -> tuple[Services, Call]:
 
 async def _admitted_to_write(request: Request) -> tuple[Services, Call]:
     services, call = await admitted(request)
-    if not _is_on(call):
+    if not is_on(call):
         raise NotImplementedHere(
             "Groups are off: this service takes users only. In Entra, switch the mapping of groups off (Provisioning, "
             "Mappings, Provision Microsoft Entra ID Groups, Enabled: No). Or have groups switched on here: "
@@ -97,7 +97,7 @@ async def _admitted_to_write(request: Request) -> tuple[Services, Call]:
     return services, call
 
 
-def _is_on(call: Call) -> bool:
+def is_on(call: Call) -> bool:
     return call.admitted.settings.groups == "on"
 
 
@@ -149,10 +149,13 @@ async def _resource(request: Request, group: Group, choice: Choice, status: int 
     return StreamingResponse(parts, status, headers, wire.SCIM)
 
 
-async def listed(request: Request, head: dict[str, Any], groups: Sequence[Group], choice: Choice) -> Response:
-    """A ListResponse: its head, and the groups behind it."""
+async def listed(
+    request: Request, head: dict[str, Any], groups: Sequence[Group], choice: Choice, others: Sequence[Any] = ()
+) -> Response:
+    """A ListResponse: its head, and behind it other resources, and the groups."""
     parts = await _parts_of_each(request, groups, choice)
-    begun = _JSON.encode(head)[:-1] + b',"Resources":['
+    begun = _JSON.encode(head)[:-1] + b',"Resources":[' + b",".join(map(_JSON.encode, others))
+    begun += b"," if others and groups else b""
     if isinstance(parts, list):
         return Response(begun + b",".join(parts) + b"]}", media_type=wire.SCIM)
 

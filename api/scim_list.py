@@ -1,5 +1,7 @@
 """Answers that hold many resources: lists and searches, of one type or of all (RFC 7644 §3.4.2, §3.4.3)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.requests import Request
@@ -10,6 +12,7 @@ from api.call import Call, call_of
 from api.scim_query import Query
 from api.services import Services, services_of
 from engine.catalog import GROUPS, USERS
+from engine.refusals import InvalidValue
 from projections.groups import GroupPage
 from projections.users import Page
 
@@ -25,6 +28,34 @@ async def users(request: Request) -> Response:
 async def search_users(request: Request) -> Response:
     await scim_users.admitted(request)
     return await _answer(request, await scim_query.of_body(request, USERS))
+
+
+async def everything(request: Request) -> Response:
+    """Resources of both types (RFC 7644 §3.4.2.1)."""
+    await scim_users.admitted(request)
+    query = scim_query.of_address(request, USERS)
+    if not scim_groups.is_on(call_of(request)):
+        return await _answer(request, query)
+    with _no_quirks(request):  # a name of one type is none of the other, as a rule
+        return await _answer_both(request, query, scim_query.of_address(request, GROUPS))
+
+
+async def search_everything(request: Request) -> Response:
+    await scim_users.admitted(request)
+    request.scope[wire.DECODED] = await wire.read_json(request)
+    query = await scim_query.of_body(request, USERS)
+    if not scim_groups.is_on(call_of(request)):
+        return await _answer(request, query)
+    with _no_quirks(request):
+        return await _answer_both(request, query, await scim_query.of_body(request, GROUPS))
+
+
+@contextmanager
+def _no_quirks(request: Request) -> Iterator[None]:
+    call = call_of(request)
+    told = list(call.quirks)
+    yield
+    call.quirks[:] = told
 
 
 async def groups(request: Request) -> Response:
@@ -55,6 +86,23 @@ async def _answer_groups(request: Request, query: Query) -> Response:
         page = await services.groups.find(call.admitted.tenant_id, query.filter, **part)
     head = await _head(services, call, query, page)
     return await scim_groups.listed(request, {**head, "itemsPerPage": len(page.groups)}, page.groups, query.choice)
+
+
+async def _answer_both(request: Request, of_users: Query, of_groups: Query) -> Response:
+    """People first, then groups; each in the order that is asked for."""
+    if of_users.cursor is not None:
+        raise InvalidValue(
+            "Pages of users and groups together begin at a startIndex; for a cursor, ask for one of them."
+        )
+    services, tenant_id = services_of(request), call_of(request).admitted.tenant_id
+    offset, limit = min(of_users.start - 1, _FURTHEST), of_users.count
+    page = await services.users.find(tenant_id, of_users.filter, offset=offset, limit=limit, order=of_users.order)
+    people = await scim_users.rendered(request, page.users, of_users.choice)
+    offset, limit = max(offset - page.total, 0), limit - len(people)
+    rest = await services.groups.find(tenant_id, of_groups.filter, offset=offset, limit=limit, order=of_groups.order)
+    head = {"schemas": [LIST_RESPONSE], "totalResults": page.total + rest.total, "startIndex": of_users.start}
+    head["itemsPerPage"] = len(people) + len(rest.groups)
+    return await scim_groups.listed(request, head, rest.groups, of_groups.choice, people)
 
 
 async def _head(services: Services, call: Call, query: Query, page: Page | GroupPage) -> dict[str, Any]:

@@ -69,7 +69,9 @@ class EventShown(Struct, frozen=True, kw_only=True):
     """An event of the log."""
 
     seq: Annotated[int, Meta(description="The place in the tenant's log, without gaps.")]
-    user_id: Annotated[UUID | None, Meta(description="The user it is about; null for an event of the tenant itself.")]
+    user_id: Annotated[
+        UUID | None, Meta(description="The user or the group it is about; null for an event of the tenant itself.")
+    ]
     version: Annotated[int, Meta(description="The place in the user's stream, without gaps.")]
     type: str
     recorded_at: datetime

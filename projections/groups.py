@@ -1,6 +1,6 @@
 """The current groups: rows of the `groups` table, the queries that read them, and whom the values of members mean."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -112,7 +112,7 @@ class Groups:
         if of_all:
             pages = self.pages_of_members(tenant_id, group_id)
             return Facts(named, {each.id: each async for page in pages for each in page})
-        members = {each.id: each for row, each in zip(rows, map(_member_among, rows), strict=True) if each}
+        members = {each.id: each for row in rows for each in _members_among(row)}
         return Facts(named, members)
 
     async def pages_of_members(self, tenant_id: UUID, group_id: UUID) -> AsyncIterator[list[Member]]:
@@ -185,10 +185,11 @@ def _as_id(value: str) -> UUID | None:
         return None
 
 
-def _member_among(row: asyncpg.Record) -> Member | None:
+def _members_among(row: asyncpg.Record) -> Iterator[Member]:
+    if row["is_member"]:
+        yield Member(row["id"], row["type"])
     if row["awaited_id"]:
-        return Member(row["awaited_id"], None, row["given"])
-    return Member(row["id"], row["type"]) if row["is_member"] else None
+        yield Member(row["awaited_id"], None, row["given"])
 
 
 # One look into an index for each value, however many members there are: a LIMIT keeps the planner from reading them all

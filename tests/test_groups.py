@@ -2,10 +2,13 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 
+from projections.groups import MEMBERS_AT_ONCE
 from tests.conftest import Directory
 
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
@@ -371,3 +374,60 @@ async def test_while_groups_are_off_there_are_none_and_writing_says_how_to_switc
     assert refused.status_code == 501
     assert "--groups on" in refused.json()["detail"]
     assert [each["id"] for each in types["Resources"]] == ["User"]
+
+
+async def test_a_query_at_the_root_finds_users_and_groups(grouped: Directory) -> None:
+    ann = await grouped.create("ann", displayName="All")
+    await grouped.create("bob")
+    team = await group(grouped, "All", ann)
+    root = "/scim/v2"
+
+    assert await found(grouped, 'displayName eq "all"', root) == [ann, team]
+    assert await found(grouped, 'meta.resourceType eq "Group"', root) == [team]
+    searched = await grouped.request("POST", f"{root}/.search", json={"startIndex": 3, "attributes": ["displayName"]})
+    assert searched.json()["totalResults"] == 3
+    assert [each["id"] for each in searched.json()["Resources"]] == [team]
+
+
+async def test_members_that_are_too_many_for_one_look_are_streamed_all_the_same(
+    grouped: Directory, owner: asyncpg.Connection
+) -> None:
+    team, other = await group(grouped, "Team", "awaited"), await group(grouped, "Other", await grouped.create("ann"))
+    await owner.execute(
+        "INSERT INTO rollbook.members SELECT $1, $2, gen_random_uuid(), 'User' FROM generate_series(1, $3)",
+        grouped.tenant_id,
+        UUID(team),
+        2 * MEMBERS_AT_ONCE,
+    )
+
+    shown = await read(grouped, team)
+    listed = (await grouped.request("GET", f"{GROUPS}?attributes=members.value")).json()["Resources"]
+
+    assert len({each["value"] for each in shown["members"]}) == 2 * MEMBERS_AT_ONCE + 1
+    assert [(each["id"], len(each["members"])) for each in listed] == [(team, 2 * MEMBERS_AT_ONCE + 1), (other, 1)]
+    assert listed[0]["members"][0].keys() == {"value"}
+
+
+async def test_a_thousand_members_come_and_go_in_one_request(grouped: Directory) -> None:
+    team = await group(grouped, "Team")
+    named = [f"person {number}" for number in range(1_000)]
+
+    responses = [
+        await patch(grouped, team, adding(*named)),
+        await patch(grouped, team, *(removing_by_filter(each) for each in named[:999])),
+    ]
+
+    assert [each.status_code for each in responses] == [204, 204]
+    assert await members(grouped, team) == [named[999]]
+
+
+async def test_bulk_makes_groups_and_their_members_together(grouped: Directory) -> None:
+    user = {"method": "POST", "path": "/Users", "bulkId": "ann", "data": {"userName": "ann"}}
+    members_of = [{"value": "bulkId:ann"}]
+    team = {"method": "POST", "path": "/Groups", "bulkId": "team", "data": {"displayName": "T", "members": members_of}}
+
+    response = (await grouped.request("POST", "/scim/v2/Bulk", json={"Operations": [team, user]})).json()
+
+    assert [each["status"] for each in response["Operations"]] == ["201", "201"]
+    ids = [each["location"].rpartition("/")[2] for each in response["Operations"]]
+    assert await members(grouped, ids[0]) == [ids[1]]

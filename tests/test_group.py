@@ -1,0 +1,150 @@
+"""Decisions about one group: given this state and these facts, when this command, then these events or this refusal."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from engine import patch, resource
+from engine.catalog import GROUPS
+from engine.events import (
+    Change,
+    GroupChanged,
+    GroupDeleted,
+    GroupEvent,
+    GroupProvisioned,
+    MemberAwaited,
+    MembersAdded,
+    MembersRemoved,
+)
+from engine.group import (
+    MOST_IN_EVENT,
+    DeleteGroup,
+    Facts,
+    Group,
+    GroupCommand,
+    Member,
+    NewIds,
+    PatchGroup,
+    ProvisionGroup,
+    ReplaceGroup,
+    concerns_all,
+    decide,
+    names,
+)
+from engine.refusals import Conflict, InvalidValue, NotFound, NotMutable, PreconditionFailed
+
+TEAM, ANN, BOB, INNER, NEW = (UUID(int=number) for number in range(1, 6))
+GROUP = Group(id=TEAM, version=3, attributes={"displayName": "Team", "externalId": "X"})
+HERE = {
+    str(ANN): Member(ANN, "User"),
+    str(BOB): Member(BOB, "User"),
+    str(INNER): Member(INNER, "Group"),
+    str(TEAM): Member(TEAM, "Group"),
+}
+
+
+def decided(
+    command: GroupCommand, *members: Member, group: Group | None = GROUP, versions: frozenset[int] | None = None
+) -> list[GroupEvent]:
+    facts = Facts(HERE, {each.id: each for each in members})
+    return decide(command, group, facts, TEAM, NewIds({"later": NEW}), versions)
+
+
+def patching(*operations: dict[str, Any]) -> PatchGroup:
+    return PatchGroup(patch.read({"Operations": list(operations)}, GROUPS, []))
+
+
+def values(**body: Any) -> resource.Values:
+    return resource.read(body, GROUPS, [])
+
+
+def named(*ids: UUID | str) -> list[dict[str, str]]:
+    return [{"value": str(each)} for each in ids]
+
+
+def test_a_new_group_begins_with_its_values_and_then_gets_its_members() -> None:
+    command = ProvisionGroup(values(displayName="Team", members=named(ANN, INNER, "later")))
+
+    assert decided(command, group=None) == [
+        GroupProvisioned({"displayName": "Team"}),
+        MembersAdded((ANN,), (INNER,)),
+        MemberAwaited(NEW, "later"),
+    ]
+
+
+def test_members_beyond_what_an_event_holds_go_into_further_events() -> None:
+    people = {str(UUID(int=number)): Member(UUID(int=number), "User") for number in range(100, 100 + MOST_IN_EVENT + 1)}
+    command = ProvisionGroup(values(displayName="Team", members=named(*people)))
+
+    events = decide(command, None, Facts(people), TEAM, NewIds())
+
+    assert [len(each.users) for each in events if isinstance(each, MembersAdded)] == [MOST_IN_EVENT, 1]
+
+
+def test_operations_of_one_request_come_to_one_difference() -> None:
+    command = patching(
+        {"op": "add", "path": "members", "value": named(BOB)},
+        {"op": "remove", "path": f'members[value eq "{BOB}"]'},
+        {"op": "remove", "path": "members", "value": named(ANN)},
+        {"op": "add", "path": "members", "value": named(INNER)},
+    )
+
+    assert decided(command, HERE[str(ANN)]) == [MembersRemoved(users=(ANN,)), MembersAdded(groups=(INNER,))]
+
+
+def test_what_a_put_leaves_out_is_taken_away() -> None:
+    command = ReplaceGroup(values(displayName="Crew", members=named(BOB)))
+
+    assert decided(command, HERE[str(ANN)]) == [
+        GroupChanged({"displayName": Change("Team", "Crew"), "externalId": Change("X", None)}),
+        MembersRemoved(users=(ANN,)),
+        MembersAdded(users=(BOB,)),
+    ]
+
+
+def test_a_filter_that_does_not_name_values_chooses_among_all_members() -> None:
+    command = patching({"op": "remove", "path": 'members[type eq "Group"]'})
+
+    assert concerns_all(command)
+    assert decided(command, HERE[str(ANN)], HERE[str(INNER)]) == [MembersRemoved(groups=(INNER,))]
+
+
+def test_a_change_of_single_members_asks_for_no_others() -> None:
+    command = patching(
+        {"op": "Add", "path": "members", "value": named(ANN)},
+        {"op": "Remove", "path": "members", "value": named(BOB)},
+        {"op": "remove", "path": 'members[value eq "a" or value eq "b"]'},
+    )
+
+    assert not concerns_all(command)
+    assert names(command) == [str(ANN), str(BOB), "a", "b"]
+
+
+def test_deleting_needs_no_members() -> None:
+    assert not concerns_all(DeleteGroup())
+    assert decided(DeleteGroup()) == [GroupDeleted()]
+
+
+def test_a_group_is_no_member_of_itself() -> None:
+    with pytest.raises(Conflict):
+        decided(patching({"op": "add", "path": "members", "value": named(TEAM)}))
+
+
+def test_a_name_is_required() -> None:
+    with pytest.raises(InvalidValue, match="displayName is required"):
+        decided(ProvisionGroup(values(members=named(ANN))), group=None)
+    with pytest.raises(InvalidValue, match="displayName is required"):
+        decided(ReplaceGroup(values(displayName=" ")))
+
+
+def test_a_member_is_not_changed_in_its_place() -> None:
+    with pytest.raises(NotMutable):
+        names(patching({"op": "replace", "path": f'members[value eq "{ANN}"].value', "value": str(BOB)}))
+
+
+def test_what_is_not_there_or_another_version_is_not_changed() -> None:
+    with pytest.raises(NotFound):
+        decided(DeleteGroup(), group=None)
+    with pytest.raises(PreconditionFailed):
+        decided(DeleteGroup(), versions=frozenset({2}))
