@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import json
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Self
@@ -237,3 +238,47 @@ async def test_the_request_log_costs_one_statement_for_a_batch_and_no_request_wa
 
     assert proxy.round_trips <= 1  # for the token, if it was forgotten meanwhile
     assert 1 <= len(proxy.behind) <= 3  # by the second
+
+
+GROUPS_OF_USERS, NAMED, OF_GROUP = "JOIN within", "FROM unnest($3::text[], $4::uuid[])", "FROM rollbook.groups WHERE"
+
+
+def members(op: str) -> Request:
+    body = {"Operations": [{"op": op, "path": "members", "value": [{"value": "{user}"}, {"value": "somebody else"}]}]}
+    return Request("PATCH", "/scim/v2/Groups/{group}", body, 204)
+
+
+GROUP_COSTS = {
+    "adding members": (members("add"), [OF_GROUP, NAMED, APPEND]),
+    "removing members that are none": (members("remove"), [OF_GROUP, NAMED]),
+    "creating a group": (
+        Request("POST", "/scim/v2/Groups?attributes=id", {"displayName": "T"}, 201),
+        ["rollbook.awaiting(", APPEND],
+    ),
+    "matching a group": (
+        Request("GET", '/scim/v2/Groups?excludedAttributes=members&filter=displayName eq "team"'),
+        [OF_GROUP],
+    ),
+    "reading a user without groups": (Request("GET", "/scim/v2/Users/{user}?excludedAttributes=groups"), [LOAD]),
+    "reading a user": (Request("GET", "/scim/v2/Users/{user}"), [LOAD, GROUPS_OF_USERS]),
+}
+
+
+@pytest.mark.parametrize(("request_", "costs"), GROUP_COSTS.values(), ids=GROUP_COSTS)
+async def test_a_request_about_groups_costs_its_statements(
+    directory: Directory, proxy: Proxy, request_: Request, costs: list[str]
+) -> None:
+    await directory.set_settings(groups="on")
+    for place in range(2):
+        user_id = await directory.create(f"user-{place}")
+        response = await directory.request("POST", "/scim/v2/Groups", json={"displayName": "Team"})
+        path = request_.path.format(user=user_id, group=response.json()["id"])
+        body = json.loads(json.dumps(request_.body).replace("{user}", user_id))
+        await directory.request("GET", "/v1/seats")
+        proxy.statements.clear()
+        answered = await directory.request(request_.method, path, json=body)
+        assert answered.status_code == request_.status, answered.text
+
+    assert len(proxy.statements) == len(costs), proxy.statements
+    for statement, part in zip(proxy.statements, costs, strict=True):
+        assert part in " ".join(statement.split())
