@@ -30,7 +30,7 @@ from engine.store import Cause, ErasedError, LostRaceError, NewEvent
 from engine.streams import Recorded, Source
 from engine.tenant import Tenant, TenantCommand
 from engine.ties import Awaited, Tie
-from engine.user import ProvisionUser, Terms, User, UserCommand
+from engine.user import DeleteUser, ProvisionUser, Terms, User, UserCommand
 
 ATTEMPTS = 5
 ATTEMPTS_WITH_GROUPS = 30  # many may add members to one group at the same time, in several processes
@@ -138,11 +138,12 @@ class Engine:
     ) -> User:
         """The user after the command. A command that changes nothing appends nothing.
 
-        One statement for a creation, two for anything else; one more where groups are on, for a creation, a deletion or
-        a change of the ids in the directory. Raises the Refusals of `user.decide` and `EventStore.append`, and Busy if
-        other writers came first each time.
+        One statement for a creation, three for a deletion, two for anything else; one more where groups are on, for a
+        creation or a change of the ids in the directory. Raises the Refusals of `user.decide` and `EventStore.append`,
+        and Busy if other writers came first each time.
         """
-        is_tied = terms.settings.groups == "on"
+        # Who is deleted while groups are off may have been in one before.
+        is_tied = terms.settings.groups == "on" or isinstance(command, DeleteUser)
         decided: list[tuple[User | None, list[UserEvent]]] = []
 
         async def decide() -> Decision[User]:

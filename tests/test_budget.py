@@ -172,7 +172,7 @@ COSTS = {
     "a PUT": (Request("PUT", "/scim/v2/Users/{user}", {"userName": "put-{place}"}), [LOAD, APPEND]),
     "a PATCH that changes nothing": (patch(title="Engineer", active="True"), [LOAD]),
     "a PATCH of nobody": (Request("PATCH", f"/scim/v2/Users/{uuid4()}", {"Operations": []}, 404), [LOAD]),
-    "deleting a user": (Request("DELETE", "/scim/v2/Users/{user}", status=204), [LOAD, APPEND]),
+    "deleting a user": (Request("DELETE", "/scim/v2/Users/{user}", status=204), [LOAD, "FROM rollbook.groups", APPEND]),
     "a local edit": (Request("PATCH", "/v1/users/{user}", {"title": "Manager"}), [LOAD, APPEND]),
     "reading a user": (Request("GET", "/scim/v2/Users/{user}"), [LOAD]),
     "matching by userName": (Request("GET", '/scim/v2/Users?filter=userName eq "user-{place}"'), [USERS]),
