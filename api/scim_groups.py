@@ -20,12 +20,14 @@ from api.services import Services, services_of
 from engine import patch, resource
 from engine.catalog import GROUPS
 from engine.events import GroupEvent
-from engine.group import DeleteGroup, Group, GroupCommand, PatchGroup, ProvisionGroup, ReplaceGroup
+from engine.group import DeleteGroup, Group, GroupCommand, Member, PatchGroup, ProvisionGroup, ReplaceGroup
 from engine.quirks import Quirk
 from engine.refusals import NotFound, NotImplementedHere
 from projections.groups import MEMBERS_AT_ONCE
 
 LARGEST_BODY = 32 * 1_048_576  # bytes; a hundred thousand members, with all that may stand beside their ids
+
+FEW = 100  # members, with which the answer to a PATCH is no burden
 
 _NOBODY = UUID(int=0)
 _PARAMETERS = {"attributes", "excludedAttributes"}
@@ -64,14 +66,19 @@ async def replace(request: Request) -> Response:
 
 
 async def change(request: Request) -> Response:
-    """204, unless the query says which attributes it wants: a group may have many members, and few ask for them."""
-    _, call = await _admitted_to_write(request)
+    """The group, if it has few members or the query says which attributes it wants; else 204 (RFC 7644 §3.5.2)."""
+    services, call = await _admitted_to_write(request)
     choice = _choice(request)
     body = await wire.read_json(request, LARGEST_BODY)
     command = PatchGroup(patch.read(body, GROUPS, call.quirks))
     scim_users.note_body(call, body)
     group = await _carried_out(request, command)
-    return await _resource(request, group, choice) if choice.is_any else Response(None, 204, _headers(request, group))
+    if choice.is_any:
+        return await _resource(request, group, choice)
+    members = (await services.groups.members_of_some(call.admitted.tenant_id, [group.id], FEW + 1))[group.id]
+    if len(members) > FEW:
+        return Response(None, 204, _headers(request, group))
+    return wire.scim(_whole(request, group, members), 200, _headers(request, group))
 
 
 async def delete(request: Request) -> Response:
@@ -139,6 +146,12 @@ def _headers(request: Request, group: Group) -> dict[str, str]:
         "ETag": scim_resource.etag(group),
         "Location": scim_resource.location(group, scim_users.base_url(request)),
     }
+
+
+def _whole(request: Request, group: Group, members: Sequence[Member]) -> dict[str, Any]:
+    base = scim_users.base_url(request)
+    found = scim_resource.render_group(group, base)
+    return {**found, "members": [scim_resource.member(each, base) for each in members]} if members else found
 
 
 async def _resource(request: Request, group: Group, choice: Choice, status: int = 200) -> Response:

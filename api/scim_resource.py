@@ -65,8 +65,7 @@ def member(found: Member, base: str) -> dict[str, Any]:
     """An element of `members`. Who has not arrived yet has neither an address nor a type."""
     if found.kind is None:
         return {"value": found.shown_value}
-    element = {"value": str(found.id), "$ref": f"{base}/{found.kind}s/{found.id}", "type": found.kind}
-    return {**element, "display": found.display} if found.display else element
+    return {"value": str(found.id), "$ref": f"{base}/{found.kind}s/{found.id}", "type": found.kind}
 
 
 def groups(found: Iterable[tuple[UUID, str, bool]], base: str) -> dict[str, Any]:

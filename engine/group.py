@@ -54,7 +54,6 @@ class Member(Struct, frozen=True):
     id: UUID
     kind: Kind | None
     value: str | None = None
-    display: str | None = None
 
     @property
     def shown_value(self) -> str:
@@ -62,7 +61,7 @@ class Member(Struct, frozen=True):
 
     def as_element(self) -> dict[str, Any]:
         """What a filter is asked of."""
-        found = {"value": self.shown_value, "type": self.kind, "display": self.display}
+        found = {"value": self.shown_value, "type": self.kind}
         return {name: each for name, each in found.items() if each is not None}
 
 

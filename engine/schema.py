@@ -216,7 +216,14 @@ GROUP = Schema(
             "complex",
             multi_valued=True,
             sub_attributes=(
-                Attribute("value", "The id of the member.", case_exact=True, mutability="immutable", longest=_MATCHED),
+                Attribute(
+                    "value",
+                    "The id of the member.",
+                    case_exact=True,
+                    required=True,
+                    mutability="immutable",
+                    longest=_MATCHED,
+                ),
                 Attribute(
                     "$ref",
                     "The address of the member; it has none until it arrives here.",
@@ -226,7 +233,6 @@ GROUP = Schema(
                     reference_types=("User", "Group"),
                 ),
                 Attribute("type", "What it is.", mutability="immutable", canonical_values=("User", "Group")),
-                Attribute("display", "The name of the member.", mutability="readOnly"),
             ),
             most=MOST_MEMBERS,
         ),

@@ -84,6 +84,9 @@ def _elements(attribute: Attribute, value: object, where: str, quirks: Quirks) -
     if len(value) > (most := attribute.most or MOST_ELEMENTS):
         raise InvalidValue(f"{where} has {len(value)} values; {most} are allowed.")
     found = [_sub_attributes(attribute, each, f"{where}[{place}]", quirks) for place, each in enumerate(value)]
+    for place, each in enumerate(found):
+        if missing := [sub.name for sub in attribute.sub_attributes if sub.required and sub.name not in (each or {})]:
+            raise InvalidValue(f"{where}[{place}] has no {missing[0]}.")
     elements = [element for element in found if element]
     if len(elements) < len(found):
         quirks.append(told.at(where, Quirk.EMPTY_ELEMENT))

@@ -116,10 +116,10 @@ class Groups:
         return Facts(named, members)
 
     async def pages_of_members(self, tenant_id: UUID, group_id: UUID) -> AsyncIterator[list[Member]]:
-        """Everybody in the group, with the names that are shown, in the order of their ids; some at a time."""
+        """Everybody in the group, in the order of their ids; some at a time."""
         after = UUID(int=0)
         while rows := await self._pool.fetch(_MEMBERS, tenant_id, group_id, after, MEMBERS_AT_ONCE):
-            yield [Member(row["member_id"], row["type"], row["value"], row["display"]) for row in rows]
+            yield [Member(row["member_id"], row["type"], row["value"]) for row in rows]
             if len(rows) < MEMBERS_AT_ONCE:
                 return
             after = rows[-1]["member_id"]
@@ -128,7 +128,7 @@ class Groups:
         """The members of each of the groups, at most so many in all."""
         found: dict[UUID, list[Member]] = {each: [] for each in group_ids}
         for row in await self._pool.fetch(_MEMBERS_OF_SOME, tenant_id, list(group_ids), limit):
-            found[row["group_id"]].append(Member(row["member_id"], row["type"], row["value"], row["display"]))
+            found[row["group_id"]].append(Member(row["member_id"], row["type"], row["value"]))
         return found
 
     async def awaiting(self, tenant_id: UUID, exact: Sequence[str], folded: Sequence[str]) -> list[Awaited]:
@@ -250,52 +250,21 @@ _NAMED = """
     ) AS found ON true
 """
 
-_SHOWN = """
-    members.group_id,
-    members.member_id,
-    members.type,
-    members.value,
-    coalesce(
-        groups.attributes ->> 'displayName',
-        users.attributes ->> 'displayName',
-        users.attributes ->> 'name.formatted',
-        users.attributes ->> 'userName'
-    ) AS display
-"""
-# In the order in which the swap of a rebuild locks the tables.
-_JOINED = """
-    rollbook.users
-    RIGHT JOIN (
-        rollbook.groups
-        RIGHT JOIN page AS members ON groups.tenant_id = $1 AND groups.id = members.member_id
-    ) ON users.tenant_id = $1 AND users.id = members.member_id AND NOT users.is_deleted
-"""
-
-_MEMBERS = f"""
-    WITH page AS (
-        SELECT *
-        FROM rollbook.members
-        WHERE tenant_id = $1 AND group_id = $2 AND member_id > $3
-        ORDER BY member_id
-        LIMIT $4
-    )
-    SELECT {_SHOWN}
-    FROM {_JOINED}
+_MEMBERS = """
+    SELECT member_id, type, value
+    FROM rollbook.members
+    WHERE tenant_id = $1 AND group_id = $2 AND member_id > $3
     ORDER BY member_id
-"""  # noqa: S608  constants
+    LIMIT $4
+"""
 
-_MEMBERS_OF_SOME = f"""
-    WITH page AS (
-        SELECT *
-        FROM rollbook.members
-        WHERE tenant_id = $1 AND group_id = ANY ($2)
-        ORDER BY group_id, member_id
-        LIMIT $3
-    )
-    SELECT {_SHOWN}
-    FROM {_JOINED}
+_MEMBERS_OF_SOME = """
+    SELECT group_id, member_id, type, value
+    FROM rollbook.members
+    WHERE tenant_id = $1 AND group_id = ANY ($2)
     ORDER BY group_id, member_id
-"""  # noqa: S608  constants
+    LIMIT $3
+"""
 
 _AWAITING = f"""
     SELECT {COLUMNS}, found.member_id

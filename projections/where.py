@@ -93,19 +93,8 @@ _IN_GROUP = """
 
 # The members of a group, as they are shown.
 _MEMBERS_OF_GROUP = """
-    SELECT jsonb_build_object(
-        'value', coalesce(members.value, member_id::text),
-        'type', members.type,
-        'display', coalesce(
-            inner_group.attributes ->> 'displayName',
-            person.attributes ->> 'displayName',
-            person.attributes ->> 'name.formatted',
-            person.attributes ->> 'userName'
-        )
-    ) AS element
+    SELECT jsonb_build_object('value', coalesce(value, member_id::text), 'type', type) AS element
     FROM rollbook.members
-    LEFT JOIN rollbook.users AS person ON person.tenant_id = $1 AND person.id = member_id
-    LEFT JOIN rollbook.groups AS inner_group ON inner_group.tenant_id = $1 AND inner_group.id = member_id
     WHERE members.tenant_id = $1 AND group_id = groups.id
 """
 

