@@ -265,7 +265,7 @@ def replay_command(  # noqa: PLR0913, PLR0917  what an operator can choose
         list[str] | None,
         typer.Argument(
             metavar="PROJECTION",
-            help="users, seats, tenants, tokens, or a follower (rollbook followers lists them); or all.",
+            help="users, seats, groups, members, tenants, tokens, or a follower (rollbook followers lists them).",
         ),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare only; exit 1 if anything differs.")] = False,

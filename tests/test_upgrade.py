@@ -43,6 +43,7 @@ VERSION_1 = """
     DROP FUNCTION rollbook.erase, rollbook.names_of, rollbook.mentions, rollbook.notes_about, rollbook.seats_moved,
         rollbook.places_of_people, rollbook.forget, rollbook.rows_about, rollbook.awaited_as, rollbook.leave_groups;
     DROP TABLE rollbook.groups, rollbook.members;
+    ALTER TABLE rollbook.store DROP COLUMN cursor_key;
     DROP FUNCTION rollbook.put_groups, rollbook.put_members, rollbook.keep_members, rollbook.keep_ties,
         rollbook.named_by, rollbook.as_uuid, rollbook.awaiting;
     UPDATE rollbook.store SET version = 1
