@@ -16,7 +16,7 @@ async def test_the_benchmark_of_replay_measures_each_projection_on_a_log_of_four
 
     output = capsys.readouterr().out
     assert output.startswith("Rebuilds of 240 events of 60 people")
-    for name in ("seats, tenants, tokens, users", "history", "ledger", "seat_history"):
+    for name in ("groups, members, seats, tenants, tokens, users", "history", "ledger", "seat_history"):
         [line] = [line for line in output.splitlines() if line.startswith(f"{name}  ")]
         rate, copied, ratio, _ = line.removeprefix(name).split()
         assert float(ratio) == pytest.approx(float(rate.replace(",", "")) / float(copied.replace(",", "")), abs=0.001)

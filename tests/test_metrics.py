@@ -501,5 +501,5 @@ async def test_a_wrong_token_is_refused_in_the_words_of_a_problem(directory: Dir
 async def test_metrics_are_read_and_nothing_else(directory: Directory) -> None:
     answer = await directory.client.post("/metrics")
 
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
     assert (await directory.client.head("/metrics")).status_code == 200

@@ -16,6 +16,8 @@ from ops import administration
 from ops.database import Database
 from projections import rebuild as module
 from projections.connections import connected
+from projections.follower import FOLLOWERS
+from projections.following import Following
 from projections.rebuild import TablesInUseError
 from projections.target import targets
 from tests.conftest import Directory, issue, register
@@ -57,12 +59,25 @@ async def test_tables_that_were_lost_come_back_as_they_were(
     assert await live(owner) == before
 
 
+@pytest.fixture
+async def company(company: Directory) -> Directory:
+    """The same with a group."""
+    people = (await company.request("GET", "/v1/users?limit=1")).json()["users"]
+    await company.set_settings(groups="on")
+    body = {"displayName": "Sales", "members": [{"value": people[0]["id"]}]}
+    assert (await company.request("POST", "/scim/v2/Groups", json=body)).status_code == 201
+    await Following(company.services.pool, FOLLOWERS).catch_up()
+    return company
+
+
 # In each table: a row, what is done to it, and which columns show it; another row that could stand beside it.
 ROWS = {
     "users": "microsoft_id = '1'",
     "seats": "role = 'owner'",
     "tenants": "name = 'contoso'",
     "tokens": "revoked_at IS NOT NULL",
+    "groups": "display_name = 'sales'",
+    "members": "type = 'User'",
     "history": "valid_to_seq IS NULL AND role = 'owner'",
     "local_edits": "fate = 'overwritten'",
     "attribute_changes": "attribute = 'displayName'",
@@ -77,6 +92,8 @@ CORRUPTIONS = {
     "seats": {"active": "active + 1", "deleted": "5"},
     "tenants": {"seat_limit": "1000000"},
     "tokens": {"scopes": "'{admin}'", "revoked_at": "NULL"},
+    "groups": {"attributes": """attributes || '{"displayName": "Board"}'""", "version": "9"},
+    "members": {"type": "'Group'"},
     "history": {"valid_from": "valid_from + interval '1 us'"},
     "local_edits": {"fate": "'confirmed'", "after": """'"Boss"'""", "ended_version": "9"},
     "identities": {"spelling": "'ANN'", "valid_from": "valid_from + interval '1 us'"},
@@ -89,6 +106,8 @@ GHOSTS: dict[str, dict[str, Any]] = {
     "seats": {"role": "ghost"},
     "tenants": {"tenant_id": str(UUID(int=1))},
     "tokens": {"id": str(UUID(int=1)), "digest": "ghost"},
+    "groups": {"id": str(UUID(int=1))},
+    "members": {"member_id": str(UUID(int=1))},
     "history": {"user_id": str(UUID(int=1))},
     "local_edits": {"version": 999, "seq": 999},
     "attribute_changes": {"seq": 999},
