@@ -22,8 +22,7 @@ from engine.catalog import GROUPS
 from engine.events import GroupEvent
 from engine.group import DeleteGroup, Group, GroupCommand, Member, PatchGroup, ProvisionGroup, ReplaceGroup
 from engine.quirks import Quirk
-from engine.refusals import InvalidPath, NotFound, NotImplementedHere
-from engine.schema import GROUP_URN
+from engine.refusals import NotFound, NotImplementedHere
 from projections.groups import MEMBERS_AT_ONCE
 
 LARGEST_BODY = 32 * 1_048_576  # bytes; a hundred thousand members, with all that may stand beside their ids
@@ -40,7 +39,7 @@ async def create(request: Request) -> Response:
     choice = _choice(request)
     body = await wire.read_json(request, LARGEST_BODY)
     command = ProvisionGroup(resource.read(body, GROUPS, call.quirks))
-    scim_users.note_body(call, body, GROUP_URN)
+    scim_users.note_body(call, body)
     group = await services.engine.carry_out_on_group(command, uuid7(), call.cause, carried=_counting(call))
     return await _resource(request, group, choice, status=201)
 
@@ -62,7 +61,7 @@ async def replace(request: Request) -> Response:
     choice = _choice(request)
     body = await wire.read_json(request, LARGEST_BODY)
     command = ReplaceGroup(resource.read(body, GROUPS, call.quirks))
-    scim_users.note_body(call, body, GROUP_URN)
+    scim_users.note_body(call, body)
     return await _resource(request, await _carried_out(request, command), choice)
 
 
@@ -71,9 +70,8 @@ async def change(request: Request) -> Response:
     services, call = await _admitted_to_write(request)
     choice = _choice(request)
     body = await wire.read_json(request, LARGEST_BODY)
-    call.expect_names_of(InvalidPath)
     command = PatchGroup(patch.read(body, GROUPS, call.quirks))
-    scim_users.note_body(call, body, patch.PATCH_OP)
+    scim_users.note_body(call, body)
     group = await _carried_out(request, command)
     if choice.is_any:
         return await _resource(request, group, choice)
@@ -90,7 +88,9 @@ async def delete(request: Request) -> Response:
 
 
 async def admitted(request: Request) -> tuple[Services, Call]:
-    return await scim_users.let_in(request, scim_users.SCOPE)
+    services, call = services_of(request), call_of(request)
+    await services.gate.admit(request, scim_users.SCOPE)
+    return services, call
 
 
 async def _admitted_to_write(request: Request) -> tuple[Services, Call]:

@@ -19,7 +19,6 @@ from engine.values import MOST_ELEMENTS, Quirks, kind, typed
 Op = Literal["add", "replace", "remove"]
 Element = dict[str, Any]
 
-PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 MOST_OPERATIONS = 1_000  # a directory may remove as many members in one request, one each
 
 

@@ -63,11 +63,3 @@ class Quirk(StrEnum):
 def at(place: str, quirk: Quirk) -> str:
     """A quirk at a place of our schema; which element of a list it was is not told."""
     return f"{_INDEX.sub('', place)}: {quirk}"
-
-
-def told_in(text: str) -> Quirk:
-    """The quirk that a text tells, with or without a place before it."""
-    return Quirk(text if text in _TEXTS else text.partition(": ")[2])
-
-
-_TEXTS = {each.value for each in Quirk}

@@ -20,7 +20,6 @@ class Role(Struct, frozen=True):
 class Settings(Struct, frozen=True, kw_only=True):
     """A tenant's settings, with the defaults of a new tenant."""
 
-    mode: Literal["entra", "strict"] = "entra"
     email_case: Literal["lower", "keep"] = "lower"
     name_characters: Literal["plain", "any"] = "plain"
     unknown_role: Literal["refuse", "ignore"] = "refuse"

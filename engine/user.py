@@ -104,10 +104,7 @@ def decide(command: UserCommand, user: User | None, terms: Terms) -> list[UserEv
         case ReplaceUser(values):
             return changes(user, replacing(user, values), terms)
         case PatchUser(operations):
-            values = patch.apply(operations, user.attributes)
-            if terms.settings.mode == "strict" and next(patch.made(operations, user.attributes), None):
-                raise NoTarget("No value matches the filter of the path (RFC 7644 §3.5.2.3).")
-            return changes(user, values, terms)
+            return changes(user, patch.apply(operations, user.attributes), terms)
         case DeleteUser():
             return [UserDeleted(active=user.active, role=user.role)]
         case _:

@@ -128,10 +128,6 @@ def _settings_text(settings: object) -> str:
 @tenant_app.command("set")
 def set_tenant(  # noqa: PLR0913, PLR0917  one option for each setting
     name: Annotated[str, typer.Argument(help="The tenant's name.")],
-    mode: Annotated[
-        str | None,
-        typer.Option(metavar="entra|strict", help="Are the dialects of directories understood, or strict SCIM alone?"),
-    ] = None,
     email_case: Annotated[
         str | None, typer.Option(metavar="keep|lower", help="Must addresses be lower case, or are they kept as sent?")
     ] = None,
@@ -158,7 +154,6 @@ def set_tenant(  # noqa: PLR0913, PLR0917  one option for each setting
 ) -> None:
     """Change settings of a tenant; each change is an event."""
     given: dict[str, Any] = {
-        "mode": mode,
         "email_case": email_case,
         "name_characters": name_characters,
         "unknown_role": unknown_role,
