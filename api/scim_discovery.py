@@ -6,7 +6,7 @@ from msgspec import structs
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import scim_resource, wire
+from api import scim_groups, scim_resource, scim_users, wire
 from api.call import call_of
 from api.cursors import LIFE
 from api.scim_bulk import LARGEST_BODY
@@ -14,9 +14,9 @@ from api.scim_query import DEFAULT_COUNT, MOST_RESULTS
 from api.scim_users import SCOPE, base_url
 from api.services import services_of
 from engine.bulk import MOST_OPERATIONS
-from engine.catalog import GROUPS, USERS
+from engine.catalog import Catalog
 from engine.refusals import Forbidden, NotFound
-from engine.schema import CORE, ENTERPRISE, GROUP_URN, GROUPS_OF_USER, ROLE, ROLLBOOK, Attribute, Schema
+from engine.schema import CORE, GROUP_URN, GROUPS_OF_USER, ROLE, Attribute, Schema
 
 _URN = "urn:ietf:params:scim:schemas:core:2.0:"
 
@@ -97,15 +97,21 @@ def _has_groups(request: Request) -> bool:
 
 
 def _schemas(request: Request) -> list[Schema]:
-    return [*USERS.schemas, *(GROUPS.schemas if _has_groups(request) else ())]
+    call = call_of(request)
+    found = [*scim_users.catalog_of(call).schemas]
+    if _has_groups(request):
+        found += scim_groups.catalog_of(call).schemas
+    return list({each.id: each for each in found}.values())
 
 
 def _resource_types(request: Request) -> list[dict[str, Any]]:
     base = base_url(request)
-    return [_user_type(base), *([_group_type(base)] if _has_groups(request) else [])]
+    call = call_of(request)
+    found = [_user_type(base, scim_users.catalog_of(call))]
+    return [*found, _group_type(base, scim_groups.catalog_of(call))] if _has_groups(request) else found
 
 
-def _group_type(base: str) -> dict[str, Any]:
+def _group_type(base: str, catalog: Catalog) -> dict[str, Any]:
     return {
         "schemas": [_URN + "ResourceType"],
         "id": "Group",
@@ -113,11 +119,16 @@ def _group_type(base: str) -> dict[str, Any]:
         "endpoint": "/Groups",
         "description": "A group of the directory.",
         "schema": GROUP_URN,
+        **({"schemaExtensions": _extensions(catalog)} if catalog.extensions else {}),
         "meta": {"resourceType": "ResourceType", "location": f"{base}/ResourceTypes/Group"},
     }
 
 
-def _user_type(base: str) -> dict[str, Any]:
+def _extensions(catalog: Catalog) -> list[dict[str, Any]]:
+    return [{"schema": each.id, "required": False} for each in catalog.schemas if each != catalog.core]
+
+
+def _user_type(base: str, catalog: Catalog) -> dict[str, Any]:
     return {
         "schemas": [_URN + "ResourceType"],
         "id": "User",
@@ -125,7 +136,7 @@ def _user_type(base: str) -> dict[str, Any]:
         "endpoint": "/Users",
         "description": "A person of the directory.",
         "schema": CORE,
-        "schemaExtensions": [{"schema": urn, "required": False} for urn in (ENTERPRISE, ROLLBOOK)],
+        "schemaExtensions": _extensions(catalog),
         "meta": {"resourceType": "ResourceType", "location": f"{base}/ResourceTypes/User"},
     }
 

@@ -18,7 +18,7 @@ from api.call import Call, call_of
 from api.scim_resource import Choice
 from api.services import Services, services_of
 from engine import patch, resource
-from engine.catalog import GROUPS
+from engine.catalog import Catalog, groups_of
 from engine.events import GroupEvent
 from engine.group import DeleteGroup, Group, GroupCommand, Member, PatchGroup, ProvisionGroup, ReplaceGroup
 from engine.quirks import Quirk
@@ -38,9 +38,11 @@ async def create(request: Request) -> Response:
     services, call = await _admitted_to_write(request)
     choice = _choice(request)
     body = await wire.read_json(request, LARGEST_BODY)
-    command = ProvisionGroup(resource.read(body, GROUPS, call.quirks))
+    command = ProvisionGroup(resource.read(body, catalog_of(call), call.quirks))
     scim_users.note_body(call, body)
-    group = await services.engine.carry_out_on_group(command, uuid7(), call.cause, carried=_counting(call))
+    group = await services.engine.carry_out_on_group(
+        command, uuid7(), call.cause, carried=_counting(call), catalog=catalog_of(call)
+    )
     return await _resource(request, group, choice, status=201)
 
 
@@ -60,7 +62,7 @@ async def replace(request: Request) -> Response:
     _, call = await _admitted_to_write(request)
     choice = _choice(request)
     body = await wire.read_json(request, LARGEST_BODY)
-    command = ReplaceGroup(resource.read(body, GROUPS, call.quirks))
+    command = ReplaceGroup(resource.read(body, catalog_of(call), call.quirks))
     scim_users.note_body(call, body)
     return await _resource(request, await _carried_out(request, command), choice)
 
@@ -70,7 +72,7 @@ async def change(request: Request) -> Response:
     services, call = await _admitted_to_write(request)
     choice = _choice(request)
     body = await wire.read_json(request, LARGEST_BODY)
-    command = PatchGroup(patch.read(body, GROUPS, call.quirks))
+    command = PatchGroup(patch.read(body, catalog_of(call), call.quirks))
     scim_users.note_body(call, body)
     group = await _carried_out(request, command)
     if choice.is_any:
@@ -108,13 +110,18 @@ def is_on(call: Call) -> bool:
     return call.admitted.settings.groups == "on"
 
 
+def catalog_of(call: Call) -> Catalog:
+    """The attributes of groups in the tenant."""
+    return groups_of(call.admitted.settings)
+
+
 async def _carried_out(request: Request, command: GroupCommand) -> Group:
     call = call_of(request)
     # What is no id is no group's, and the body is checked before that is said.
     group_id = scim_users.user_id_in(request) or _NOBODY
     versions = scim_users.if_match(request)
     return await services_of(request).engine.carry_out_on_group(
-        command, group_id, call.cause, versions, _counting(call)
+        command, group_id, call.cause, versions, _counting(call), catalog_of(call)
     )
 
 
@@ -128,7 +135,8 @@ def _counting(call: Call) -> Any:
 def _choice(request: Request) -> Choice:
     if set(request.query_params) - _PARAMETERS:
         call_of(request).quirks.append(Quirk.PARAMETER)
-    return Choice(request.query_params.get("attributes"), request.query_params.get("excludedAttributes"), GROUPS)
+    catalog = catalog_of(call_of(request))
+    return Choice(request.query_params.get("attributes"), request.query_params.get("excludedAttributes"), catalog)
 
 
 def _group_id(request: Request) -> UUID:
@@ -150,7 +158,7 @@ def _headers(request: Request, group: Group) -> dict[str, str]:
 
 def _whole(request: Request, group: Group, members: Sequence[Member]) -> dict[str, Any]:
     base = scim_users.base_url(request)
-    found = scim_resource.render_group(group, base)
+    found = scim_resource.render_group(group, base, call_of(request).admitted.settings)
     return {**found, "members": [scim_resource.member(each, base) for each in members]} if members else found
 
 
@@ -188,8 +196,9 @@ async def _parts_of_each(
 
     One statement, if they are not too many; none, if nobody wants the members.
     """
-    base, tenant_id = scim_users.base_url(request), call_of(request).admitted.tenant_id
-    found = {each.id: scim_resource.render_group(each, base) for each in groups}
+    base, admission = scim_users.base_url(request), call_of(request).admitted
+    tenant_id = admission.tenant_id
+    found = {each.id: scim_resource.render_group(each, base, admission.settings) for each in groups}
     if not groups or not choice.wants("members"):
         return [_JSON.encode(choice.of(each)) for each in found.values()]
     members = await services_of(request).groups.members_of_some(tenant_id, list(found), MEMBERS_AT_ONCE + 1)

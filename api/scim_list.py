@@ -11,7 +11,6 @@ from api import scim_groups, scim_query, scim_users, wire
 from api.call import Call, call_of
 from api.scim_query import Query
 from api.services import Services, services_of
-from engine.catalog import GROUPS, USERS
 from engine.refusals import InvalidValue
 from projections.groups import GroupPage
 from projections.users import Page
@@ -22,50 +21,55 @@ LIST_RESPONSE = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 
 async def users(request: Request) -> Response:
     await scim_users.admitted(request)
-    return await _answer(request, scim_query.of_address(request, USERS))
+    return await _answer(request, scim_query.of_address(request, scim_users.catalog_of(call_of(request))))
 
 
 async def search_users(request: Request) -> Response:
     await scim_users.admitted(request)
-    return await _answer(request, await scim_query.of_body(request, USERS))
+    return await _answer(request, await scim_query.of_body(request, scim_users.catalog_of(call_of(request))))
 
 
 async def everything(request: Request) -> Response:
     """Resources of both types (RFC 7644 §3.4.2.1)."""
     await scim_users.admitted(request)
-    query = scim_query.of_address(request, USERS)
+    query = scim_query.of_address(request, scim_users.catalog_of(call_of(request)))
     if not scim_groups.is_on(call_of(request)):
         return await _answer(request, query)
     with _no_quirks(request):  # a name of one type is none of the other, as a rule
-        return await _answer_both(request, query, scim_query.of_address(request, GROUPS))
+        return await _answer_both(
+            request, query, scim_query.of_address(request, scim_groups.catalog_of(call_of(request)))
+        )
 
 
 async def search_everything(request: Request) -> Response:
     await scim_users.admitted(request)
     request.scope[wire.DECODED] = await wire.read_json(request)
-    query = await scim_query.of_body(request, USERS)
+    query = await scim_query.of_body(request, scim_users.catalog_of(call_of(request)))
     if not scim_groups.is_on(call_of(request)):
         return await _answer(request, query)
     with _no_quirks(request):
-        return await _answer_both(request, query, await scim_query.of_body(request, GROUPS))
+        return await _answer_both(
+            request, query, await scim_query.of_body(request, scim_groups.catalog_of(call_of(request)))
+        )
 
 
 @contextmanager
 def _no_quirks(request: Request) -> Iterator[None]:
     call = call_of(request)
-    told = list(call.quirks)
+    told = call.quirks
+    call.quirks = []
     yield
-    call.quirks[:] = told
+    call.quirks = told
 
 
 async def groups(request: Request) -> Response:
     await scim_groups.admitted(request)
-    return await _answer_groups(request, scim_query.of_address(request, GROUPS))
+    return await _answer_groups(request, scim_query.of_address(request, scim_groups.catalog_of(call_of(request))))
 
 
 async def search_groups(request: Request) -> Response:
     await scim_groups.admitted(request)
-    return await _answer_groups(request, await scim_query.of_body(request, GROUPS))
+    return await _answer_groups(request, await scim_query.of_body(request, scim_groups.catalog_of(call_of(request))))
 
 
 async def _answer(request: Request, query: Query) -> Response:

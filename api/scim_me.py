@@ -14,7 +14,6 @@ from api import scim_users, wire
 from api.call import Call, call_of
 from api.services import services_of
 from engine import patch
-from engine.catalog import USERS
 from engine.engine import Carried
 from engine.events import UserEvent
 from engine.patch import ChangeElements, Operation
@@ -34,7 +33,7 @@ async def read(request: Request) -> Response:
 async def change(request: Request) -> Response:
     """A PATCH (RFC 7644 §3.5.2) of what is the person's own business."""
     me, call = await _oneself(request), call_of(request)
-    operations = patch.read(await wire.read_json(request), USERS, call.quirks)
+    operations = patch.read(await wire.read_json(request), scim_users.catalog_of(call), call.quirks)
     for each in operations:
         _check(each)
     terms = Terms(call.admitted.settings, "local", scim_users.if_match(request))

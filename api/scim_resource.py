@@ -6,10 +6,10 @@ from typing import Any
 from uuid import UUID
 
 from engine import resource, rules
-from engine.catalog import USERS, Catalog
+from engine.catalog import USERS, Catalog, groups_of, users_of
 from engine.group import Group, Member
 from engine.refusals import InvalidValue
-from engine.schema import CORE, ENTERPRISE, GROUP_URN, ROLLBOOK, Attribute, Target
+from engine.schema import CORE, GROUP_URN, ROLLBOOK, Attribute, Target
 from engine.settings import Settings
 from engine.user import User
 
@@ -31,7 +31,8 @@ def render(user: User, base: str, settings: Settings) -> dict[str, Any]:
     directory named with a URN stands at the top level and under that URN too.
     """
     sent = user.attributes.get("role", user.role)
-    top = {key: value for key, value in user.attributes.items() if key != "role"}
+    top = _shown(user.attributes, users_of(settings), settings)
+    top.pop("role", None)
     tree = resource.nested(top)
     named = {"active": user.active, "role": sent}
     if "microsoftId" in top:
@@ -39,7 +40,7 @@ def render(user: User, base: str, settings: Settings) -> dict[str, Any]:
     return {
         "schemas": [
             CORE,
-            *([ENTERPRISE] if ENTERPRISE in tree else []),
+            *(name for name in tree if name.startswith("urn:")),
             *([ROLLBOOK] if ROLLBOOK in user.prefixes else []),
         ],
         "id": str(user.id),
@@ -51,12 +52,30 @@ def render(user: User, base: str, settings: Settings) -> dict[str, Any]:
     }
 
 
-def render_group(group: Group, base: str) -> dict[str, Any]:
-    """The resource without its members, of which there may be many."""
+def _shown(attributes: dict[str, Any], catalog: Catalog, settings: Settings) -> dict[str, Any]:
+    """Without what is never returned, and what is of a schema that was removed."""
+    if not (settings.former_schemas or catalog.not_shown):
+        return dict(attributes)
     return {
-        "schemas": [GROUP_URN],
+        key: value
+        for key, value in attributes.items()
+        if not catalog.is_former(key) and not catalog.not_shown & {key, _whole_name(key)}
+    }
+
+
+def _whole_name(key: str) -> str:
+    """Of the attribute, without its sub-attribute."""
+    urn, colon, name = key.rpartition(":")
+    return urn + colon + name.partition(".")[0]
+
+
+def render_group(group: Group, base: str, settings: Settings) -> dict[str, Any]:
+    """The resource without its members, of which there may be many."""
+    tree = resource.nested(_shown(group.attributes, groups_of(settings), settings))
+    return {
+        "schemas": [GROUP_URN, *(name for name in tree if name.startswith("urn:"))],
         "id": str(group.id),
-        **resource.nested(group.attributes),
+        **tree,
         "meta": _meta(group, base),
     }
 
@@ -106,6 +125,7 @@ class Choice:
         if wanted and unwanted:
             raise InvalidValue("attributes and excludedAttributes exclude each other; give one of them.")
         self._wanted = _targets(wanted, catalog)
+        self._on_request = [target for key in sorted(catalog.on_request) if (target := catalog.find(key))]
         self._unwanted = _targets(unwanted, catalog)
 
     @property
@@ -123,8 +143,8 @@ class Choice:
         if self._wanted is not None:
             return _picked(found, self._wanted)
         if self._unwanted is not None:
-            return _left(found, self._unwanted)
-        return found
+            return _left(found, [*self._unwanted, *self._on_request])
+        return _left(found, self._on_request) if self._on_request else found
 
 
 def _targets(names: str | None, catalog: Catalog) -> list[Target] | None:
@@ -147,8 +167,9 @@ def _picked(found: dict[str, Any], targets: Iterable[Target]) -> dict[str, Any]:
 
 
 def _branch(found: dict[str, Any], target: Target, into: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str]:
-    if target.key.startswith(ENTERPRISE):
-        return found.get(ENTERPRISE, {}), into.setdefault(ENTERPRISE, {}), target.attribute.name
+    if target.key.startswith("urn:"):
+        urn = target.key.rpartition(":")[0]
+        return found.get(urn, {}), into.setdefault(urn, {}), target.attribute.name
     return found, into, target.key
 
 
@@ -165,10 +186,10 @@ def _sub(value: Any, picked: Any, name: str) -> Any:
 def _left(found: dict[str, Any], targets: Iterable[Target]) -> dict[str, Any]:
     left = {name: dict(value) if isinstance(value, dict) else value for name, value in found.items()}
     for target in targets:
-        if target.attribute.name in {"id", "schemas"}:  # always returned (RFC 7643 §3.1)
+        if target.attribute.returned == "always":  # RFC 7643 §2.2
             continue
-        if target.key.startswith(ENTERPRISE):
-            branches = [left.get(ENTERPRISE, {})]
+        if target.key.startswith("urn:"):
+            branches = [left.get(target.key.rpartition(":")[0], {})]
         else:  # what the directory named with a URN stands under that URN too
             branches = [left, left.get(CORE, {}), left.get(ROLLBOOK, {})]
         for branch in branches:

@@ -14,7 +14,7 @@ from api.call import Call, call_of
 from api.scim_resource import Choice
 from api.services import Services, services_of
 from engine import patch, resource, rules
-from engine.catalog import USERS
+from engine.catalog import Catalog, users_of
 from engine.engine import Carried
 from engine.events import UserEvent
 from engine.quirks import Quirk
@@ -35,7 +35,7 @@ async def create(request: Request) -> Response:
     choice = _choice(request)
     body = await wire.read_json(request)
     call.subject = subject_of(body)
-    command = ProvisionUser(resource.read(body, USERS, call.quirks))
+    command = ProvisionUser(resource.read(body, catalog_of(call), call.quirks))
     note_body(call, body)
     user = await services.engine.carry_out(command, uuid7(), call.cause, _terms(request, call), _noting(call, command))
     _note_role(call, user, command)
@@ -58,7 +58,7 @@ async def replace(request: Request) -> Response:
     choice = _choice(request)
     body = await wire.read_json(request)
     call.subject = subject_of(body)
-    command = ReplaceUser(resource.read(body, USERS, call.quirks))
+    command = ReplaceUser(resource.read(body, catalog_of(call), call.quirks))
     note_body(call, body)
     if not command.values.leaves.get("userName"):
         raise InvalidValue("userName is required.")
@@ -69,7 +69,7 @@ async def change(request: Request) -> Response:
     services, call = await admitted(request)
     choice = _choice(request)
     body = await wire.read_json(request)
-    command = PatchUser(patch.read(body, USERS, call.quirks))
+    command = PatchUser(patch.read(body, catalog_of(call), call.quirks))
     note_body(call, body)
     return await _carried_out(request, services, call, command, choice)
 
@@ -88,6 +88,11 @@ async def admitted(request: Request) -> tuple[Services, Call]:
     call.user_id = user_id_in(request)
     await services.gate.admit(request, SCOPE)
     return services, call
+
+
+def catalog_of(call: Call) -> Catalog:
+    """The attributes of people in the tenant."""
+    return users_of(call.admitted.settings)
 
 
 async def _carried_out(
@@ -148,7 +153,8 @@ def _terms(request: Request, call: Call) -> Terms:
 def _choice(request: Request) -> Choice:
     if set(request.query_params) - _PARAMETERS:
         call_of(request).quirks.append(Quirk.PARAMETER)
-    return Choice(request.query_params.get("attributes"), request.query_params.get("excludedAttributes"))
+    catalog = catalog_of(call_of(request))
+    return Choice(request.query_params.get("attributes"), request.query_params.get("excludedAttributes"), catalog)
 
 
 def user_id_in(request: Request) -> UUID | None:

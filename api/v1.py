@@ -16,7 +16,7 @@ from api.call import Call, call_of
 from api.inquiry import inquire
 from api.services import Services, services_of
 from engine import patch
-from engine.catalog import USERS
+from engine.catalog import Catalog
 from engine.refusals import BadRequest, InvalidValue, NotFound
 from engine.user import PatchUser, Terms, User
 from projections.certificate import Basis
@@ -83,9 +83,10 @@ async def edit_user(request: Request) -> Response:
     services, call = await _admitted(request, WRITE)
     call.source, call.actor = "local", _actor(request)
     members = wire.as_object(await wire.read_json(request))
-    _check_names(members)
+    catalog = scim_users.catalog_of(call)
+    _check_names(members, catalog)
     # Merging is what SCIM's replace without a path does: members that are not named stay, null takes away.
-    operations = patch.read({"Operations": [{"op": "replace", "value": members}]}, USERS, call.quirks)
+    operations = patch.read({"Operations": [{"op": "replace", "value": members}]}, catalog, call.quirks)
     if unknown := [quirk for quirk in call.quirks if "unknown" in quirk]:
         raise InvalidValue(f"Nothing was edited. {unknown[0]}.")
     terms = Terms(call.admitted.settings, "local", scim_users.if_match(request))
@@ -153,10 +154,10 @@ def _actor(request: Request) -> str | None:
     return actor
 
 
-def _check_names(members: Mapping[str, object]) -> None:
+def _check_names(members: Mapping[str, object], catalog: Catalog) -> None:
     for name in members:
-        target = USERS.find(name)
-        if target is None and not USERS.schema_urn(name):
+        target = catalog.find(name)
+        if target is None and not catalog.schema_urn(name):
             raise InvalidValue(f"There is no attribute {name[:100]!r} of a person.")
         if target is not None and target.attribute.mutability == "readOnly":
             raise InvalidValue(f"{name} cannot be edited.")

@@ -1,6 +1,7 @@
 """What names mean: the attributes that resources of one type have in one tenant, by every name that directories use."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Literal
 
 from engine import quirks
@@ -9,12 +10,14 @@ from engine.schema import (
     BESIDE_THE_SCHEMAS,
     ENTERPRISE_USER,
     GROUP,
+    PASSWORD,
     ROLLBOOK_USER,
     USER,
     Leaf,
     Schema,
     Target,
 )
+from engine.settings import Extension, Settings
 
 MOST_REMEMBERED = 2_000  # names, which clients choose
 LONGEST_REMEMBERED = 200  # characters
@@ -39,10 +42,36 @@ class Catalog:
         self._targets = {name.lower(): target for name, target in self._named()}
         self._remembered: dict[str, tuple[Target | None, tuple[str, ...]]] = {}
         self.leaves = {leaf.key: leaf for leaf in self._places()}
+        self.own: tuple[Schema, ...] = ()
+        self.immutable = frozenset[str]()
+        self.not_shown = frozenset[str]()
+        self.on_request = frozenset[str]()
+        self.demanded: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def extended(self, schemas: tuple[Schema, ...]) -> "Catalog":
         """The same with further extensions, a tenant's own."""
-        return Catalog(self.type, self.core, (*self.extensions, *schemas), self._aliases)
+        found = Catalog(self.type, self.core, (*self.extensions, *schemas), self._aliases)
+        named = [(f"{each.id}:{attribute.name}", attribute) for each in schemas for attribute in each.attributes]
+        found.own = schemas
+        found.immutable = frozenset(
+            key for key, leaf in found.leaves.items() if key.startswith("urn:") and found.is_immutable(leaf)
+        )
+        found.not_shown = frozenset(key for key, attribute in named if attribute.returned == "never")
+        found.on_request = frozenset(key for key, attribute in named if attribute.returned == "request")
+        found.demanded = tuple(
+            (each.id, tuple(f"{each.id}:{attribute.name}" for attribute in each.attributes if attribute.required))
+            for each in schemas
+        )
+        return found
+
+    def is_immutable(self, leaf: Leaf) -> bool:
+        """Whether the place, or the complex attribute that it is a part of, is set once and never again."""
+        whole = self._targets[leaf.key.lower()] if leaf.key.lower() in self._targets else self.find(leaf.key)
+        return leaf.attribute.mutability == "immutable" or bool(whole and whole.attribute.mutability == "immutable")
+
+    def is_former(self, key: str) -> bool:
+        """Whether the stored value is of a schema that the tenant removed, and is not shown any more."""
+        return key.startswith("urn:") and key not in self.leaves
 
     def _named(self) -> Iterator[tuple[str, Target]]:
         aliased = {each.name for alias in self._aliases for each in alias.attributes}
@@ -65,7 +94,7 @@ class Catalog:
         """Every place that a client may write, in the order of the schemas."""
         for target in dict.fromkeys(self._targets.values()):
             attribute = target.attribute
-            if target.prefix or attribute.mutability == "readOnly":
+            if target.prefix or attribute.mutability == "readOnly" or attribute == PASSWORD:
                 continue
             if attribute.type == "complex" and not attribute.multi_valued:
                 for sub in attribute.sub_attributes:
@@ -127,3 +156,20 @@ class Catalog:
 
 USERS = Catalog("User", USER, (ENTERPRISE_USER,), (ROLLBOOK_USER,))
 GROUPS = Catalog("Group", GROUP)
+
+
+def users_of(settings: Settings) -> Catalog:
+    """The attributes of people in a tenant with these settings."""
+    return _extended("User", settings.schemas) if settings.schemas else USERS
+
+
+def groups_of(settings: Settings) -> Catalog:
+    """The attributes of groups in a tenant with these settings."""
+    return _extended("Group", settings.schemas) if settings.schemas else GROUPS
+
+
+@lru_cache(maxsize=1_000)
+def _extended(type_: Literal["User", "Group"], extensions: tuple[Extension, ...]) -> Catalog:
+    own = tuple(each.schema for each in extensions if each.resource == type_)
+    builtin = USERS if type_ == "User" else GROUPS
+    return builtin.extended(own) if own else builtin

@@ -13,6 +13,7 @@ from msgspec import Struct
 from uuid_utils.compat import uuid7
 
 from engine import group, tenant, ties, user
+from engine.catalog import GROUPS, Catalog
 from engine.events import (
     AnyEvent,
     AuditAccessed,
@@ -158,13 +159,14 @@ class Engine:
         carried(*decided[-1])  # earlier ones lost their race
         return found
 
-    async def carry_out_on_group(
+    async def carry_out_on_group(  # noqa: PLR0913, PLR0917  all that it needs to know
         self,
         command: GroupCommand,
         group_id: UUID,
         cause: Cause,
         versions: frozenset[int] | None = None,
         carried: CarriedOnGroup = _nobody_asks_of_group,
+        catalog: Catalog = GROUPS,
     ) -> Group:
         """The group after the command. `versions` are those that If-Match names.
 
@@ -179,7 +181,7 @@ class Engine:
             state = None if is_new else await self._groups.get(cause.tenant_id, group_id)
             facts = await self._groups.facts(cause.tenant_id, group_id, values, of_all=of_all)
             new_ids = NewIds({value: uuid7() for value in values if value not in facts.named})
-            decided[:] = group.decide(command, state, facts, group_id, new_ids, versions)
+            decided[:] = group.decide(command, state, facts, group_id, new_ids, versions, catalog)
             decision = _decision(state, decided, group.evolve, group_id, cause.source)
             return await self._tied(decision, cause)
 

@@ -1,5 +1,6 @@
 """The filter language of RFC 7644 §3.4.2.2: from text to a tree whose attributes and values are typed already."""
 
+import math
 import operator as operators
 import re
 from collections.abc import Callable, Iterator
@@ -12,11 +13,11 @@ from msgspec import Struct
 from engine.catalog import Catalog
 from engine.quirks import Quirk
 from engine.refusals import BadRequest, InvalidFilter
-from engine.schema import Attribute, Target
-from engine.values import Quirks
+from engine.schema import SCHEMAS_ATTRIBUTE, Attribute, Target
+from engine.values import Quirks, one_of
 
 Operator = Literal["eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le"]
-Value = str | bool | datetime | None
+Value = str | bool | int | float | datetime | None
 
 LONGEST = 8_000  # characters
 DEEPEST = 30  # brackets within brackets
@@ -86,8 +87,16 @@ _TESTS: dict[Operator, Callable[[str, str], bool]] = {
     "lt": operators.lt,
     "le": operators.le,
 }
+_WHOLE = re.compile(r"-?[0-9]{1,30}", re.ASCII)
+_DECIMAL = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _IN_ORDER = {"gt", "ge", "lt", "le"}
 _CONSTANTS = {"true": True, "false": False, "null": None}
+
+
+class _Bare(str):
+    """A number, which stands without quotes by right; whether it may here, its attribute says."""
+
+    __slots__ = ()
 
 
 class Token(Struct, frozen=True):
@@ -220,7 +229,7 @@ class Parser:
         return Some(target, inner) if target.attribute.multi_valued else inner
 
     def bracketed(self, target: Target | None) -> Filter:
-        if target is not None and (target.attribute.type != "complex" or target.sub is not None):
+        if target is not None and (not _has_elements(target.attribute) or target.sub is not None):
             raise self.wrong(f"{target.attribute.name} has no sub-attributes to choose by")
         return self.nested("[", "]", lambda: self.either(target or _UNKNOWN))
 
@@ -253,6 +262,8 @@ class Parser:
             return self.text(token)
         if token.text in {"(", ")", "[", "]"} or "\0" in token.text:
             raise self.wrong_value("a value is expected")
+        if _DECIMAL.fullmatch(token.text):
+            return _Bare(token.text)
         # A value without quotes is no SCIM, but Microsoft's documentation writes one (filter=externalId eq jyoung).
         if token.text not in _CONSTANTS:
             self._quirks.append(Quirk.UNQUOTED)
@@ -286,12 +297,23 @@ class Parser:
             raise self.wrong_value(f"{leaf.leaf} is binary; it has no order")
         if kind == "dateTime":
             return self.moment(leaf, operator, value)
+        if kind in {"integer", "decimal"}:
+            return self.number(leaf, operator, value)
         if kind == "complex":
             raise self.wrong_value(f"{leaf.leaf} is complex; name one of its sub-attributes")
-        if isinstance(value, bool):
+        if isinstance(value, bool | _Bare):
             self._quirks.append(Quirk.UNQUOTED)
-            return str(value).lower()
+            return str(value).lower() if isinstance(value, bool) else str(value)
         return str(value)
+
+    def number(self, leaf: Target, operator: Operator, value: object) -> int | float:
+        if (operator in {"eq", "ne"} or operator in _IN_ORDER) and not isinstance(value, bool):
+            text = str(value)
+            if _WHOLE.fullmatch(text):
+                return int(text)
+            if _DECIMAL.fullmatch(text) and math.isfinite(found := float(text)):
+                return found
+        raise self.wrong_value(f"{leaf.leaf} is a number; compare it by eq, ne, gt, ge, lt or le with one like 4.5")
 
     def boolean(self, leaf: Target, value: object) -> bool:
         """Entra quotes booleans: `roles[primary eq "True"]`."""
@@ -322,6 +344,8 @@ _UNKNOWN = Target("", Attribute("", "", "complex"))
 def _sub_attribute(parent: Target | None, name: str) -> Target | None:
     """A sub-attribute as a target: of an element if the parent is multi-valued, else of the parent's own leaf."""
     sub = parent.attribute.sub(name) if parent else None
+    if parent and parent.attribute.type != "complex" and name.lower() == "value":
+        return Target("", one_of(parent.attribute))
     if parent is None or sub is None:
         return None
     return Target(sub.name, sub) if parent.attribute.multi_valued else Target(parent.key, parent.attribute, sub)
@@ -335,7 +359,9 @@ def _over_elements(
         return Nothing(name)
     attribute = target.attribute
     if attribute.type != "complex":
-        return build(target)
+        if not attribute.multi_valued or attribute == SCHEMAS_ATTRIBUTE:
+            return build(target)
+        return Some(target, build(Target("", one_of(attribute))))
     if target.sub is None and not (present and not attribute.multi_valued):
         sub = attribute.sub("value")
         target = Target(target.key, attribute, sub) if sub or not attribute.multi_valued else target
@@ -344,6 +370,10 @@ def _over_elements(
     if target.sub is None:
         return Some(target, build(Target("", attribute)))
     return Some(Target(target.key, attribute), build(Target(target.sub.name, target.sub)))
+
+
+def _has_elements(attribute: Attribute) -> bool:
+    return attribute.type == "complex" or (attribute.multi_valued and attribute != SCHEMAS_ATTRIBUTE)
 
 
 def _quoted(text: str) -> str:
@@ -375,8 +405,10 @@ def unknown_names(filter_: Filter) -> Iterator[str]:
             pass
 
 
-def holds(filter_: Filter, element: dict[str, Any]) -> bool:
+def holds(filter_: Filter, element: Any) -> bool:
     """Whether one element of a multi-valued attribute fulfils the filter of a value path (RFC 7644 §3.5.2)."""
+    if not isinstance(element, dict):  # of an attribute that is not complex
+        element = {"": element}
     match filter_:
         case Compare(target, operator, value):
             return _compare(target, operator, element.get(target.leaf), value)
@@ -398,7 +430,16 @@ def _compare(target: Target, operator: Operator, found: object, value: Value) ->
         # A boolean that is not there is false: nobody writes "primary": false beside every other element.
         same = found == value or (attribute.type == "boolean" and not found and not value)
         return same if operator == "eq" else not same and operator == "ne"
+    if isinstance(value, datetime):
+        return _ordered(operator, datetime.fromisoformat(str(found)).astimezone(UTC), value)
+    if attribute.type in {"integer", "decimal"}:
+        return _ordered(operator, found, value)
     left, right = str(found), str(value)
     if not attribute.case_exact:
         left, right = left.lower(), right.lower()
     return _TESTS[operator](left, right)
+
+
+def _ordered(operator: Operator, found: Any, value: Any) -> bool:
+    tests: dict[str, Callable[[Any, Any], bool]] = cast(Any, _TESTS)
+    return tests[operator](found, value)

@@ -12,7 +12,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from engine import patch
+from engine import extensions, patch
+from engine.catalog import GROUPS, Catalog
 from engine.events import (
     Change,
     Erased,
@@ -183,6 +184,7 @@ def decide(  # noqa: PLR0913, PLR0917  all that it needs to know
     group_id: UUID,
     new_ids: NewIds,
     versions: frozenset[int] | None = None,
+    catalog: Catalog = GROUPS,
 ) -> list[GroupEvent]:
     """The events that the command brings about; none if it changes nothing.
 
@@ -192,7 +194,7 @@ def decide(  # noqa: PLR0913, PLR0917  all that it needs to know
     if isinstance(command, ProvisionGroup):
         after = _Membership(facts, group_id, new_ids)
         after.add(_values(command.values.leaves.get("members")))
-        return [_provisioned(command.values), *after.events()]
+        return [_provisioned(command.values, catalog), *after.events()]
     if group is None or group.is_deleted:
         raise NotFound("There is no such group here; ids are UUIDs that this service gave.")
     if versions is not None and group.version not in versions:
@@ -201,27 +203,28 @@ def decide(  # noqa: PLR0913, PLR0917  all that it needs to know
     match command:
         case ReplaceGroup(values):
             after.replace(_values(values.leaves.get("members")))
-            left_out = dict.fromkeys(group.attributes)
-            return [*_changed(group, {**left_out, **values.leaves}), *after.events()]
+            left_out = dict.fromkeys(extensions.left_out(catalog, group.attributes))
+            return [*_changed(group, {**left_out, **values.leaves}, catalog), *after.events()]
         case PatchGroup(operations):
             for operation in _membership(operations):
                 after.apply(operation)
             others = tuple(each for each in operations if isinstance(each, SetLeaves) or each.key != "members")
-            return [*_changed(group, patch.apply(others, group.attributes).leaves), *after.events()]
+            return [*_changed(group, patch.apply(others, group.attributes).leaves, catalog), *after.events()]
         case DeleteGroup():
             return [GroupDeleted()]
         case _:
             assert_never(command)
 
 
-def _provisioned(values: Values) -> GroupProvisioned:
+def _provisioned(values: Values, catalog: Catalog) -> GroupProvisioned:
     attributes = {key: value for key, value in values.leaves.items() if value is not None and key != "members"}
     if not str(attributes.get("displayName", "")).strip():
         raise InvalidValue("displayName is required.")
+    extensions.check(catalog, {}, attributes)
     return GroupProvisioned(attributes)
 
 
-def _changed(group: Group, given: Mapping[str, Any]) -> list[GroupEvent]:
+def _changed(group: Group, given: Mapping[str, Any], catalog: Catalog) -> list[GroupEvent]:
     if "displayName" in given and not str(given["displayName"] or "").strip():
         raise InvalidValue("displayName is required and cannot be taken away.")
     changes = {
@@ -229,6 +232,7 @@ def _changed(group: Group, given: Mapping[str, Any]) -> list[GroupEvent]:
         for key, value in given.items()
         if key != "members" and value != group.attributes.get(key)
     }
+    extensions.check(catalog, group.attributes, {key: each.to for key, each in changes.items()})
     return [GroupChanged(changes)] if changes else []
 
 

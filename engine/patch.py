@@ -13,11 +13,13 @@ from engine.paths import Path
 from engine.quirks import Quirk
 from engine.refusals import InvalidPath, InvalidSyntax, InvalidValue, NoTarget, NotMutable
 from engine.resource import Values
-from engine.schema import COMMON, Attribute, Target
-from engine.values import MOST_ELEMENTS, Quirks, kind, typed
+from engine.schema import COMMON, PASSWORD, Attribute, Target
+from engine.values import MOST_ELEMENTS, Quirks, kind, typed, unknown
 
 Op = Literal["add", "replace", "remove"]
-Element = dict[str, Any]
+Element = Any  # a dict of sub-attributes; a single value where the attribute is not complex
+
+PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 
 MOST_OPERATIONS = 1_000  # a directory may remove as many members in one request, one each
 
@@ -69,6 +71,9 @@ def read(body: object, catalog: Catalog, quirks: Quirks) -> tuple[Operation, ...
         quirks.append(Quirk.NO_OPERATIONS)
     if any(name.lower() not in {"schemas", "operations"} for name in body):
         quirks.append(Quirk.STRAY_MEMBER)
+    declared = _member(body, "schemas")
+    if isinstance(declared, list) and PATCH_OP.lower() not in {str(urn).lower() for urn in declared}:
+        quirks.append(Quirk.NO_CORE_SCHEMA)
     reader = _Reader(catalog, quirks)
     found = [each for place, given in enumerate(operations) for each in reader.operation(place, given)]
     if len(found) > MOST_OPERATIONS:  # one without a path makes many
@@ -142,9 +147,13 @@ class _Reader:
             for name in self._catalog.leaves_of(path.schema):
                 yield SetLeaves({name: None})
         elif path.target is None:
-            self._quirks.append(resource.unknown(path.text, self._catalog))
+            self._quirks.append(resource.unknown(path.text, self._catalog, refusal=InvalidPath))
         elif path.target.attribute.mutability == "readOnly":
             raise NotMutable(f"{where}: {path.target.attribute.name} is read-only.")
+        elif path.sub and path.sub.mutability == "readOnly":
+            raise NotMutable(f"{where}: {path.target.attribute.name}.{path.sub.name} is read-only.")
+        elif path.target.attribute == PASSWORD:
+            pass  # never kept
         elif path.target.attribute.multi_valued:
             yield self._elements(op, path, path.target, value)
         else:
@@ -171,20 +180,23 @@ class _Reader:
             if sub := attribute.sub(name):
                 yield f"{key}.{sub.name}", typed(sub, each, f"{key}.{sub.name}", self._quirks)
             else:
-                self._quirks.append(told.at(key, Quirk.UNKNOWN_SUB))
+                self._quirks.append(unknown(told.at(key, Quirk.UNKNOWN_SUB), name))
 
     def _elements(self, op: Op, path: Path, target: Target, value: object) -> ChangeElements:
         attribute, where = target.attribute, target.key
         if path.sub:
             taken = None if op == "remove" else typed(path.sub, value, f"{where}.{path.sub.name}", self._quirks)
         elif path.filter and op != "remove":
-            taken = (typed(attribute, [value] if isinstance(value, dict) else value, where, self._quirks) or [None])[0]
+            one: Any = value if isinstance(value, list | str) and attribute.type == "complex" else [value]
+            taken = (typed(attribute, one, where, self._quirks) or [None])[0]
             if isinstance(value, list) and len(value) > 1:
                 raise InvalidValue(f"{path.text} takes one value, not {len(value)}.")
             if isinstance(value, list):
                 self._quirks.append(told.at(where, Quirk.LIST_OF_ONE))
         else:
-            taken = typed(attribute, value, where, self._quirks)
+            # One value may be added without a list around it (RFC 7644 §3.5.2.1).
+            one = [value] if op == "add" and isinstance(value, dict) else value
+            taken = typed(attribute, one, where, self._quirks)
             if op == "remove" and value is not None:
                 self._quirks.append(told.at(where, Quirk.REMOVED_BY_VALUE))
             if op == "remove" and taken is None and value not in (None, ""):
@@ -272,7 +284,7 @@ def _removed(operation: ChangeElements, before: list[Element]) -> list[Element]:
     if operation.filter is not None:
         return [each for each in before if not _chosen(operation, each)]
     if operation.value is not None:  # the classic dialect names what to remove by its value
-        return [each for each in before if not any(given.items() <= each.items() for given in operation.value)]
+        return [each for each in before if not any(_covers(given, each) for given in operation.value)]
     return []
 
 
@@ -280,16 +292,23 @@ def _added(before: list[Element], given: list[Element]) -> list[Element]:
     """What is there already is not added again (RFC 7644 §3.5.2.1)."""
     after = list(before)
     for element in given:
-        if not any(element.items() <= each.items() for each in after):
+        if not any(_covers(element, each) for each in after):
             after.append(element)
     return after
+
+
+def _covers(given: Element, present: Element) -> bool:
+    """Whether the value that is there says all that the given one does."""
+    if isinstance(given, dict):
+        return bool(given.items() <= present.items())
+    return type(given) is type(present) and bool(given == present)
 
 
 def _set_in_chosen(operation: ChangeElements, before: list[Element]) -> list[Element]:
     chosen = [_chosen(operation, each) for each in before]
     if not any(chosen):
         return [*before, _made(operation)]
-    if sum(chosen) > 1 and _set(operation, {}).get("primary") is True:
+    if sum(chosen) > 1 and operation.attribute.sub("primary") and _set(operation, {}).get("primary") is True:
         raise InvalidValue(f"{operation.key} would have more than one primary value; at most one may be primary.")
     return [_set(operation, each) if is_chosen else each for each, is_chosen in zip(before, chosen, strict=True)]
 
@@ -308,6 +327,8 @@ def _made(operation: ChangeElements) -> Element:
 def _set(operation: ChangeElements, element: Element) -> Element:
     if operation.sub is not None:
         return {**element, operation.sub.name: operation.value}
+    if operation.attribute.type != "complex":
+        return operation.value
     described = dict(_described(operation.filter)) if operation.filter else {}
     kept = element if operation.op == "add" else described
     return {**kept, **operation.value}
@@ -334,6 +355,8 @@ def _without(element: Element, name: str) -> Element:
 
 def _one_primary(key: str, before: list[Element], after: list[Element]) -> list[Element]:
     """A value made primary takes that from the others (RFC 7644 §3.5.2)."""
+    if not all(isinstance(each, dict) for each in after):
+        return after
     new = [each for each in after if each.get("primary") is True and each not in before]
     if len(new) > 1:
         raise InvalidValue(f"{key} would have more than one primary value; at most one may be primary.")

@@ -38,9 +38,11 @@ class Quirk(StrEnum):
     # Schemas of a body.
     NO_SCHEMAS = "schemas: missing"
     UNKNOWN_SCHEMA = "schemas: lists one that is unknown here"
+    NO_CORE_SCHEMA = "schemas: does not list the schema of the resource, or of the message"
     UNDECLARED_SCHEMA = "schemas: does not list one that is used"
     # Values.
     STRING_FOR_BOOLEAN = "a string for a boolean"
+    STRING_FOR_NUMBER = "a string for a number"
     STRING_FOR_OBJECT = "a string for an object"
     ONE_FOR_LIST = "one value for a list"
     LIST_OF_ONE = "a list of one for a single value"

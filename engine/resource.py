@@ -5,11 +5,11 @@ from typing import Any
 from msgspec import Struct, field
 
 from engine import quirks as told
-from engine import schema
+from engine import schema, values
 from engine.catalog import Catalog
 from engine.quirks import Quirk
-from engine.refusals import InvalidSyntax, InvalidValue
-from engine.schema import Target
+from engine.refusals import BadRequest, InvalidSyntax, InvalidValue
+from engine.schema import PASSWORD, Target
 from engine.values import Quirks, kind, typed
 
 
@@ -59,8 +59,9 @@ class Reader:
         if not (isinstance(value, list) and all(isinstance(urn, str) for urn in value)):
             raise InvalidSyntax("schemas takes a list of URNs, each a string.")
         known = {self.catalog.schema_urn(urn) for urn in value}
-        if None in known:
-            self.quirks.append(Quirk.UNKNOWN_SCHEMA)
+        for urn in value:
+            if not self.catalog.schema_urn(urn):
+                self.quirks.append(values.unknown(Quirk.UNKNOWN_SCHEMA, urn))
         self.declared = {urn for urn in known if urn}
 
     def _read_member(self, name: str, value: object, urn: str) -> None:
@@ -73,7 +74,7 @@ class Reader:
         self.quirks += odd
         if target.attribute.mutability == "readOnly":
             self.quirks.append(told.at(target.key, Quirk.READ_ONLY))
-        else:
+        elif target.attribute != PASSWORD:
             self.take(target, value)
 
     def take(self, target: Target, value: object) -> None:
@@ -90,13 +91,19 @@ class Reader:
                 self.leaves[key] = taken
 
     def values(self) -> Values:
+        if self.declared is not None and self.catalog.core.id not in self.declared:
+            self.quirks.append(Quirk.NO_CORE_SCHEMA)
         if self.declared is not None and self.used - self.declared - {self.catalog.core.id}:
             self.quirks.append(Quirk.UNDECLARED_SCHEMA)
         return Values(self.leaves, tuple(sorted(self.prefixes)))
 
 
-def unknown(name: str, catalog: Catalog, urn: str = "") -> str:
+def unknown(name: str, catalog: Catalog, urn: str = "", refusal: type[BadRequest] | None = None) -> str:
     """The quirk of a name that is none of ours, as closely as it can be told without telling the name."""
+    return values.unknown(_unknown(name, catalog, urn), name, refusal)
+
+
+def _unknown(name: str, catalog: Catalog, urn: str) -> str:
     target = catalog.find(name.partition("[")[0] if "[" in name else name.rpartition(".")[0])
     if target and target.attribute.sub_attributes:
         return told.at(target.key, Quirk.UNKNOWN_SUB)

@@ -9,7 +9,7 @@ ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 GROUP_URN = "urn:ietf:params:scim:schemas:core:2.0:Group"
 ROLLBOOK = "urn:ietf:params:scim:schemas:extension:rollbook:2.0:User"
 
-Type = Literal["string", "boolean", "dateTime", "reference", "binary", "complex"]
+Type = Literal["string", "boolean", "integer", "decimal", "dateTime", "reference", "binary", "complex"]
 
 
 class Attribute(Struct, frozen=True):
@@ -21,13 +21,14 @@ class Attribute(Struct, frozen=True):
     multi_valued: bool = False
     required: bool = False
     case_exact: bool = False
-    mutability: Literal["readWrite", "readOnly", "immutable"] = "readWrite"
-    returned: Literal["always", "default"] = "default"
-    uniqueness: Literal["none", "server"] = "none"
+    mutability: Literal["readWrite", "readOnly", "immutable", "writeOnly"] = "readWrite"
+    returned: Literal["always", "default", "request", "never"] = "default"
+    uniqueness: Literal["none", "server", "global"] = "none"
     canonical_values: tuple[str, ...] = ()
     reference_types: tuple[str, ...] = ()
     sub_attributes: tuple["Attribute", ...] = ()
     most: int | None = None  # elements of a list, if it is another number than usual
+    is_closed: bool = False  # whether its canonical values are all that it takes
     longest: int | None = None  # characters; a value with an index must fit into it (PostgreSQL: 2,704 bytes)
 
     def sub(self, name: str) -> "Attribute | None":
@@ -113,6 +114,10 @@ _ADDRESSES = Attribute(
 )
 
 ACTIVE = Attribute("active", "Whether the person may use the product. An active user holds a seat.", "boolean")
+# People sign in elsewhere: it is taken, for directories may send one, and forgotten at once.
+PASSWORD = Attribute(
+    "password", "Taken and not kept: nobody signs in here.", mutability="writeOnly", returned="never", case_exact=True
+)
 ROLE = Attribute(
     "role", "The person's role in the product, one of the tenant's (owner, admin, member).", longest=_MATCHED
 )
@@ -172,6 +177,7 @@ USER = Schema(
         Attribute("locale", "The locale, for currency and dates."),
         Attribute("timezone", "The time zone."),
         ACTIVE,
+        PASSWORD,
         _list(
             "emails",
             "E-mail addresses.",
@@ -179,7 +185,12 @@ USER = Schema(
             *_TYPE_OF["emails"],
         ),
         _list("phoneNumbers", "Telephone numbers.", Attribute("value", "The number."), *_TYPE_OF["phoneNumbers"]),
-        _list("ims", "Instant messaging addresses.", Attribute("value", "The address.")),
+        _list(
+            "ims",
+            "Instant messaging addresses.",
+            Attribute("value", "The address."),
+            *("aim", "gtalk", "icq", "xmpp", "msn", "skype", "qq", "yahoo"),
+        ),
         _list(
             "photos",
             "Addresses of pictures.",
@@ -256,7 +267,13 @@ ENTERPRISE_USER = Schema(
             "complex",
             sub_attributes=(
                 Attribute("value", "The id of the manager's user.", case_exact=True),
-                Attribute("$ref", "The address of the manager's user.", "reference", reference_types=("User",)),
+                Attribute(
+                    "$ref",
+                    "The address of the manager's user.",
+                    "reference",
+                    case_exact=True,
+                    reference_types=("User",),
+                ),
                 Attribute("displayName", "The manager's name."),
             ),
         ),
@@ -278,10 +295,12 @@ META = Attribute(
         Attribute("resourceType", "The type of the resource.", case_exact=True, mutability="readOnly"),
         Attribute("created", "When the resource was made.", "dateTime", mutability="readOnly"),
         Attribute("lastModified", "When the resource was last changed.", "dateTime", mutability="readOnly"),
-        Attribute("location", "The address of the resource.", "reference", mutability="readOnly"),
+        Attribute("location", "The address of the resource.", "reference", case_exact=True, mutability="readOnly"),
         Attribute("version", "The version of the resource.", case_exact=True, mutability="readOnly"),
     ),
 )
 ID = Attribute("id", "The id of the resource.", case_exact=True, mutability="readOnly", returned="always")
-SCHEMAS_ATTRIBUTE = Attribute("schemas", "The URNs of the schemas.", multi_valued=True, mutability="readOnly")
+SCHEMAS_ATTRIBUTE = Attribute(
+    "schemas", "The URNs of the schemas.", multi_valued=True, mutability="readOnly", returned="always"
+)
 BESIDE_THE_SCHEMAS = (META, ID, SCHEMAS_ATTRIBUTE)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from engine.refusals import InvalidValue
+from engine.schema import Schema
 
 MOST_ROLES = 100
 LONGEST = 100  # characters of a role's value or display name
@@ -17,6 +18,13 @@ class Role(Struct, frozen=True):
     display: str
 
 
+class Extension(Struct, frozen=True):
+    """A schema of a tenant's own, and the type of the resources that it extends."""
+
+    schema: Schema
+    resource: Literal["User", "Group"] = "User"
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """A tenant's settings, with the defaults of a new tenant."""
 
@@ -25,8 +33,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     unknown_role: Literal["refuse", "ignore"] = "refuse"
     seat_limit: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
     groups: Literal["off", "on"] = "off"
+    mode: Literal["entra", "strict"] = "entra"
     # Most powerful first. The last is the one of a person for whom the directory names no role.
     roles: tuple[Role, ...] = (Role("owner", "Owner"), Role("admin", "Admin"), Role("member", "Member"))
+    schemas: tuple[Extension, ...] = ()
+    # Those that were removed. Their values stay, so an attribute that comes back has to be of the same type.
+    former_schemas: tuple[Extension, ...] = ()
 
     def __post_init__(self) -> None:
         names = [name for role in self.roles for name in {role.value.lower(), role.display.lower()}]

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from engine import patch, rules
+from engine import extensions, patch, rules, strictness
+from engine.catalog import users_of
 from engine.events import (
     AttributesChanged,
     Change,
@@ -102,8 +103,9 @@ def decide(command: UserCommand, user: User | None, terms: Terms) -> list[UserEv
     user = existing(user, terms)
     match command:
         case ReplaceUser(values):
-            return changes(user, replacing(user, values), terms)
+            return changes(user, replacing(user, values, terms.settings), terms)
         case PatchUser(operations):
+            _check_strictly(operations, user, terms.settings)
             return changes(user, patch.apply(operations, user.attributes), terms)
         case DeleteUser():
             return [UserDeleted(active=user.active, role=user.role)]
@@ -144,6 +146,7 @@ def provisioned(values: Values, settings: Settings) -> UserProvisioned:
     if not attributes.get("userName"):
         raise InvalidValue("userName is required.")
     check_values(values, settings)
+    extensions.check(users_of(settings), {}, attributes)
     return UserProvisioned(
         attributes=attributes,
         active=values.leaves.get("active") is not False,
@@ -152,9 +155,17 @@ def provisioned(values: Values, settings: Settings) -> UserProvisioned:
     )
 
 
-def replacing(user: User, values: Values) -> Values:
+def _check_strictly(operations: tuple[patch.Operation, ...], user: User, settings: Settings) -> None:
+    """A strict tenant makes nothing that a filter did not find (RFC 7644 §3.5.2.3)."""
+    if settings.mode == "strict":
+        for told in patch.made(operations, user.attributes):
+            strictness.check(told)
+
+
+def replacing(user: User, values: Values, settings: Settings) -> Values:
     """What a PUT leaves out is taken away; `active` and `role` stay, for nobody is let in or promoted by silence."""
-    left_out = dict.fromkeys(key for key in [*user.attributes, *user.origins] if key not in {"active", "role"})
+    present = dict.fromkeys(key for key in [*user.attributes, *user.origins] if key not in {"active", "role"})
+    left_out = dict.fromkeys(extensions.left_out(users_of(settings), present))
     return Values({**left_out, **values.leaves}, values.prefixes)
 
 
@@ -173,6 +184,7 @@ def changes(user: User, values: Values, terms: Terms) -> list[UserEvent]:
         for key, value in given.items()
         if value != user.attributes.get(key) and (key != "role" or role == user.role)
     }
+    extensions.check(users_of(terms.settings), user.attributes, {key: each.to for key, each in changed.items()})
     for key, change in changed.items():
         rules.check(key, change.to, change.from_, terms.settings)
     events: list[UserEvent] = []

@@ -2,19 +2,43 @@
 
 import base64
 import binascii
+import math
+import re
+from datetime import datetime
 from typing import Any
+
+from msgspec import structs
 
 from engine import quirks as told
 from engine.quirks import Quirk
-from engine.refusals import InvalidValue
+from engine.refusals import BadRequest, InvalidValue
 from engine.schema import Attribute
 
 Quirks = list[str]
 """Each tolerance that was applied to one request, as engine/quirks.py tells it: "active: a string for a boolean"."""
 
+
+class Unknown(str):
+    """A quirk that knows which name was unknown, for a refusal alone; and as what it would be refused."""
+
+    __slots__ = ("name", "refusal")
+    name: str
+    refusal: type[BadRequest] | None
+
+
+def unknown(told_: str, name: str, refusal: type[BadRequest] | None = None) -> Unknown:
+    found = Unknown(told_)
+    found.name, found.refusal = name, refusal
+    return found
+
+
 LONGEST_TEXT = 4_000  # characters
 LONGEST_CONTENT = 100_000  # characters; a certificate, or a picture within its address
 MOST_ELEMENTS = 100  # of one multi-valued attribute
+_NUMBER = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
+_MOMENT = re.compile(
+    r"(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])"
+)
 _NAMES = {str: "a string", bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "an object"}
 
 
@@ -40,10 +64,14 @@ def typed(attribute: Attribute, value: object, where: str, quirks: Quirks) -> An
             return _sub_attributes(attribute, value, where, quirks)
         case "boolean":
             return _boolean(value, where, quirks)
+        case "integer" | "decimal":
+            return _number(attribute, value, where, quirks)
         case "binary":
             return _binary(_text(attribute, value, where), where)
+        case "dateTime":
+            return _moment(_text(attribute, value, where), where)
         case _:
-            return _text(attribute, value, where)
+            return _canonical(attribute, _text(attribute, value, where), where)
 
 
 def _text(attribute: Attribute, value: object, where: str) -> str:
@@ -65,6 +93,40 @@ def _boolean(value: object, where: str, quirks: Quirks) -> bool:
     raise InvalidValue(f"{where} takes true or false, not {kind(value)}.")
 
 
+def _number(attribute: Attribute, value: object, where: str, quirks: Quirks) -> int | float:
+    """RFC 7643 §2.3.3 and §2.3.4; an integer has 64 bits."""
+    found = value
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        quirks.append(told.at(where, Quirk.STRING_FOR_NUMBER))
+        found = float(value) if set(value) & set(".eE") else int(value)
+    if isinstance(found, float) and math.isfinite(found) and attribute.type == "decimal":
+        return found
+    if type(found) is int and -(2**63) <= found < 2**63:
+        return found
+    wanted = "a whole number of 64 bits" if attribute.type == "integer" else "a number"
+    raise InvalidValue(f"{where} takes {wanted}, not {'another one' if kind(found) == 'a number' else kind(found)}.")
+
+
+def _moment(value: str, where: str) -> str:
+    """RFC 7643 §2.3.5; kept as it was sent."""
+    try:
+        if _MOMENT.fullmatch(value) and datetime.fromisoformat(value).utctimetuple():
+            return value
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidValue(f'{where} takes a time with its zone, such as "2026-11-23T09:00:00Z".')
+
+
+def _canonical(attribute: Attribute, value: str, where: str) -> str:
+    if not attribute.is_closed:
+        return value
+    if value in attribute.canonical_values:
+        return value
+    if not attribute.case_exact and value.lower() in {each.lower() for each in attribute.canonical_values}:
+        return value
+    raise InvalidValue(f"{where} takes one of: {', '.join(attribute.canonical_values)}.")
+
+
 def _binary(value: str, where: str) -> str:
     try:
         base64.b64decode(value, validate=True)
@@ -73,7 +135,7 @@ def _binary(value: str, where: str) -> str:
     return value
 
 
-def _elements(attribute: Attribute, value: object, where: str, quirks: Quirks) -> list[dict[str, Any]] | None:
+def _elements(attribute: Attribute, value: object, where: str, quirks: Quirks) -> list[Any] | None:
     if value == "":
         quirks.append(told.at(where, Quirk.EMPTY_STRING))
     if value is None or value == "":
@@ -83,6 +145,8 @@ def _elements(attribute: Attribute, value: object, where: str, quirks: Quirks) -
         value = [value]
     if len(value) > (most := attribute.most or MOST_ELEMENTS):
         raise InvalidValue(f"{where} has {len(value)} values; {most} are allowed.")
+    if attribute.type != "complex":
+        return _simple_elements(attribute, value, where, quirks)
     found = [_sub_attributes(attribute, each, f"{where}[{place}]", quirks) for place, each in enumerate(value)]
     for place, each in enumerate(found):
         if missing := [sub.name for sub in attribute.sub_attributes if sub.required and sub.name not in (each or {})]:
@@ -93,6 +157,19 @@ def _elements(attribute: Attribute, value: object, where: str, quirks: Quirks) -
     if sum(element.get("primary") is True for element in elements) > 1:
         raise InvalidValue(f"{where} has more than one primary value; at most one may be primary (RFC 7643 §2.4).")
     return elements or None
+
+
+def one_of(attribute: Attribute) -> Attribute:
+    """What one element of a multi-valued attribute is."""
+    return structs.replace(attribute, multi_valued=False)
+
+
+def _simple_elements(attribute: Attribute, value: list[Any], where: str, quirks: Quirks) -> list[Any] | None:
+    one = one_of(attribute)
+    found = [typed(one, each, f"{where}[{place}]", quirks) for place, each in enumerate(value)]
+    if None in found:
+        quirks.append(told.at(where, Quirk.EMPTY_ELEMENT))
+    return [each for each in found if each is not None] or None
 
 
 def _sub_attributes(attribute: Attribute, value: object, where: str, quirks: Quirks) -> dict[str, Any] | None:
@@ -107,8 +184,8 @@ def _sub_attributes(attribute: Attribute, value: object, where: str, quirks: Qui
     for name, given in value.items():
         sub = attribute.sub(name)
         if sub is None:
-            quirks.append(told.at(where, Quirk.UNKNOWN_SUB))
-        elif (taken := typed(sub, given, f"{where}.{sub.name}", quirks)) is not None:
+            quirks.append(unknown(told.at(where, Quirk.UNKNOWN_SUB), name))
+        elif sub.mutability != "readOnly" and (taken := typed(sub, given, f"{where}.{sub.name}", quirks)) is not None:
             found[sub.name] = taken
     return found or None
 

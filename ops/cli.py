@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from importlib.metadata import version as installed_version
@@ -16,7 +16,6 @@ from uuid import UUID
 import msgspec
 import typer
 
-from api.composition import open_services
 from api.services import Services
 from engine.refusals import Refusal
 from engine.settings import Role
@@ -41,7 +40,9 @@ from ops.audit_cli import app as audit_app
 from ops.database import open_database
 from ops.evidence_cli import verify_command
 from ops.options import Data, TenantName
+from ops.schema_cli import app as schema_app
 from ops.serve import DATA
+from ops.store import with_services
 from ops.tables import show_table
 from ops.trouble import Trouble
 from projections import target as rebuilt
@@ -60,6 +61,7 @@ tenant_app = typer.Typer(help="Customer organisations.", no_args_is_help=True, r
 token_app = typer.Typer(help="Secret tokens of a tenant.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(token_app, name="token")
+app.add_typer(schema_app, name="schema")
 app.add_typer(audit_app, name="audit")
 app.command("verify")(verify_command)
 app.add_typer(ledger_cli.app, name="ledger")
@@ -70,17 +72,6 @@ T = TypeVar("T")
 _LIFE = re.compile(r"([1-9]\d{0,5})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST_LIFE = timedelta(days=3650)
-
-
-def with_services(data: Path, work: Callable[[Services], Awaitable[T]], *, create: bool = False) -> T:
-    """Do some work with the store, beside a running service or without one."""
-
-    async def run(service_url: str) -> T:
-        async with open_services(service_url, connections=2) as services:
-            return await work(services)
-
-    with open_database(data, create=create) as database:
-        return asyncio.run(run(database.service_url))
 
 
 @app.command()
@@ -121,6 +112,8 @@ def list_tenants(data: Data = DATA) -> None:
 
 def _settings_text(settings: object) -> str:
     values: dict[str, Any] = msgspec.to_builtins(settings)
+    values["schemas"] = len(values["schemas"])
+    del values["former_schemas"]
     values["roles"] = ",".join(role["value"] for role in values["roles"])
     return " ".join(f"{name}={'none' if value is None else value}" for name, value in values.items())
 
@@ -143,6 +136,10 @@ def set_tenant(  # noqa: PLR0913, PLR0917  one option for each setting
     groups: Annotated[
         str | None, typer.Option(metavar="on|off", help="Are groups taken from the directory, or refused?")
     ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(metavar="entra|strict", help="Is what is no SCIM understood all the same, or refused?"),
+    ] = None,
     role: Annotated[
         list[str] | None,
         typer.Option(
@@ -158,6 +155,7 @@ def set_tenant(  # noqa: PLR0913, PLR0917  one option for each setting
         "name_characters": name_characters,
         "unknown_role": unknown_role,
         "groups": groups,
+        "mode": mode,
     }
     values = {setting: value for setting, value in given.items() if value is not None}
     if seat_limit is not None:

@@ -53,8 +53,9 @@ def by(target: Target, *, is_descending: bool, rows: Rows = USERS) -> Order:
 
 def _first(target: Target) -> str:
     sub = target.sub.name if target.sub else "value"
+    value = f"element ->> '{sub}'" if target.attribute.type == "complex" else "element #>> '{}'"
     return f"""(
-        SELECT element ->> '{sub}'
+        SELECT {value}
         FROM jsonb_array_elements(attributes -> '{target.key}') WITH ORDINALITY AS each(element, place)
         ORDER BY element ->> 'primary' IS NOT DISTINCT FROM 'true' DESC, place
         LIMIT 1

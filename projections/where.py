@@ -49,8 +49,9 @@ _OTHER_COLUMNS = {
 _DECLARED = f"""
     SELECT '{CORE}' AS urn
     UNION ALL
-    SELECT '{ENTERPRISE}'
-    WHERE EXISTS (SELECT FROM jsonb_object_keys(attributes) AS key WHERE starts_with(key, '{ENTERPRISE}:'))
+    SELECT regexp_replace(key, ':[^:]*$', '')
+    FROM jsonb_object_keys(attributes) AS key
+    WHERE starts_with(key, 'urn:')
     UNION ALL
     SELECT '{ROLLBOOK}'
     WHERE '{ROLLBOOK}' = ANY (prefixes)
@@ -130,7 +131,13 @@ GROUPS = Rows(
         "meta.resourceType": ("'Group'", str),
     },
     {leaf: column for leaf, column in _OTHER_COLUMNS.items() if leaf != "active"},
-    f"SELECT '{GROUP_URN}' AS urn",
+    f"""
+    SELECT '{GROUP_URN}' AS urn
+    UNION ALL
+    SELECT regexp_replace(key, ':[^:]*$', '')
+    FROM jsonb_object_keys(attributes) AS key
+    WHERE starts_with(key, 'urn:')
+""",  # noqa: S608  constants
     {"members": (_MEMBERS_OF_GROUP, _WITH_MEMBER, _WITH_AWAITED)},
 )
 
@@ -139,6 +146,7 @@ ROWS = {"User": USERS, "Group": GROUPS}  # by the type of the resource
 # Leaves whose column, or whose value here, is in the form in which names are compared already.
 FOLDED = {leaf for leaf in _TEXT_COLUMNS if leaf != "meta.version"}
 
+_SQL_TYPES = {"dateTime": "timestamptz", "integer": "numeric", "decimal": "numeric"}
 _IN_ORDER = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
@@ -161,6 +169,9 @@ class _Compiler:
 
     def parameter(self, value: object) -> str:
         self.values.append(value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            self.values[-1] = repr(value)  # exact, and of any size
+            return f"${len(self.values) + FIRST_PARAMETER - 1}::text::numeric"
         kind = "timestamptz" if isinstance(value, datetime) else "boolean" if isinstance(value, bool) else "text"
         return f"${len(self.values) + FIRST_PARAMETER - 1}::{kind}"
 
@@ -224,7 +235,9 @@ class _Compiler:
 
     def operand(self, target: Target, element: str | None) -> str:
         if element is not None:
-            return f"({element} ->> '{target.leaf}')" if target.leaf else element
+            if target.leaf:
+                return f"({element} ->> '{target.leaf}')"
+            return element if target.attribute.type == "complex" else f"({element} #>> '{{}}')"
         if column := self.rows.text.get(target.leaf):
             return f"({column[0]})"
         if column_ := self.rows.other.get(target.leaf):
@@ -243,14 +256,16 @@ class _Compiler:
             return f"{left} IS {'NOT ' if compare.operator == 'ne' else ''}NULL"
         if isinstance(value, bool):
             return self.boolean(compare, left, value, element)
-        if isinstance(value, datetime):
-            return self.compared(compare, left, self.parameter(value))
+        kind = _SQL_TYPES.get((compare.target.sub or compare.target.attribute).type)
+        if kind:
+            stored = f"{left}::{kind}" if element or compare.target.leaf not in self.rows.other else left
+            return self.compared(compare, stored, self.parameter(value))
         if compare.target.leaf == "id" and compare.operator == "eq":
-            return self.id(value)
+            return self.id(str(value))
         attribute = compare.target.sub or compare.target.attribute
         column = self.rows.text.get(compare.target.leaf) if element is None else None
         if column:
-            return self.compared(compare, left, self.parameter(column[1](value)))
+            return self.compared(compare, left, self.parameter(column[1](str(value))))
         return self.text(compare, attribute, left, value)
 
     def id(self, value: str) -> str:
@@ -268,8 +283,11 @@ class _Compiler:
 
     def boolean(self, compare: Compare, left: str, value: bool, element: str | None) -> str:
         # In an element, a boolean that is not there is false.
-        left = left if element is None else f"coalesce({left}::boolean, false)"
-        return f"{left} {'=' if compare.operator == 'eq' else '<>'} {self.parameter(value)}"
+        if element is not None and compare.target.leaf:
+            left = f"coalesce({left}::boolean, false)"
+        elif compare.target.leaf not in self.rows.other:
+            left = f"({left})::boolean"
+        return f"{left} {'=' if compare.operator == 'eq' else 'IS DISTINCT FROM'} {self.parameter(value)}"
 
     def compared(self, compare: Compare, left: str, right: str) -> str:
         match compare.operator:
@@ -285,7 +303,7 @@ class _Compiler:
                 return f"right({left}, length({right})) = {right}"
             case _:
                 symbol = _IN_ORDER[compare.operator]
-                collation = "" if isinstance(compare.value, datetime) else ' COLLATE "C"'
+                collation = "" if isinstance(compare.value, datetime | int | float) else ' COLLATE "C"'
                 return f"{left} {symbol} {right}{collation}"
 
 

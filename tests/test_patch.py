@@ -528,7 +528,7 @@ def test_tolerances_are_named_and_nothing_that_is_scim(operation: Any, quirks: l
 
 def test_an_empty_list_of_operations_and_stray_members_are_named() -> None:
     quirks: list[str] = []
-    read({"Operations": [], "schemas": [], "id": "1"}, USERS, quirks)
+    read({"Operations": [], "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "id": "1"}, USERS, quirks)
 
     assert quirks == [Quirk.NO_OPERATIONS, Quirk.STRAY_MEMBER]
 

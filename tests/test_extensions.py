@@ -1,0 +1,279 @@
+"""Schemas of a tenant's own, and strict tenants."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from engine import extensions, strictness
+from engine.quirks import Quirk
+from engine.refusals import InvalidValue
+from engine.settings import Extension, Settings
+from tests.conftest import Directory
+
+URN = "urn:example:contoso:2.0:User"
+CORE = "urn:ietf:params:scim:schemas:core:2.0:User"
+PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+DOCUMENT: dict[str, Any] = {
+    "id": URN,
+    "name": "Contoso",
+    "attributes": [
+        {"name": "badge", "type": "integer", "required": True},
+        {"name": "rate", "type": "decimal"},
+        {"name": "since", "type": "dateTime"},
+        {"name": "remote", "type": "boolean"},
+        {"name": "site", "canonicalValues": ["Bonn", "Graz"]},
+        {"name": "code", "caseExact": True, "mutability": "immutable"},
+        {"name": "secret", "returned": "never"},
+        {"name": "note", "returned": "request"},
+        {"name": "tags", "multiValued": True},
+        {"name": "desk", "type": "complex", "subAttributes": [{"name": "floor", "type": "integer"}]},
+        {
+            "name": "keys",
+            "type": "complex",
+            "multiValued": True,
+            "subAttributes": [{"name": "value"}, {"name": "door", "type": "integer"}],
+        },
+    ],
+}
+VALUES = {
+    "badge": 12345678901,
+    "rate": 1.25,
+    "since": "2026-11-23T10:00:00+01:00",
+    "remote": True,
+    "site": "Bonn",
+    "code": "Ab",
+    "tags": ["x", "Y"],
+    "desk": {"floor": 3},
+    "keys": [{"value": "k1", "door": 10}],
+}
+
+
+async def extended(directory: Directory, document: dict[str, Any] = DOCUMENT) -> None:
+    new = Extension(extensions.read(document))
+    await directory.set_settings(**extensions.added(Settings(), new))
+
+
+async def found(directory: Directory, text: str) -> list[str]:
+    answer = await directory.request("GET", f"/scim/v2/Users?{urlencode({'filter': text})}")
+    assert answer.status_code == 200, answer.text
+    return [each["userName"] for each in answer.json()["Resources"]]
+
+
+async def test_values_of_a_schema_of_ones_own_are_kept_as_sent_and_listed(company: Directory) -> None:
+    await extended(company)
+
+    user_id = await company.create("bob@contoso.example", **{URN: {**VALUES, "secret": "s", "note": "n"}})
+    read = (await company.request("GET", f"/scim/v2/Users/{user_id}")).json()
+    asked = (await company.request("GET", f"/scim/v2/Users/{user_id}?attributes={URN}:note")).json()
+    schema = (await company.request("GET", f"/scim/v2/Schemas/{URN}")).json()
+    type_ = (await company.request("GET", "/scim/v2/ResourceTypes/User")).json()
+
+    assert read[URN] == VALUES
+    assert URN in read["schemas"]
+    assert asked[URN] == {"note": "n"}
+    assert [each["name"] for each in schema["attributes"]] == [each["name"] for each in DOCUMENT["attributes"]]
+    assert {"schema": URN, "required": False} in type_["schemaExtensions"]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("badge gt 12345678900", True),
+        ("badge lt 9", False),
+        ("rate eq 1.250", True),
+        ('since eq "2026-11-23T09:00:00Z"', True),
+        ('since lt "2026-11-23T09:00:00Z"', False),
+        ("remote eq true", True),
+        ("remote ne true", False),
+        ('site eq "BONN"', True),
+        ('code eq "AB"', False),
+        ('tags eq "y"', True),
+        ('tags[value sw "x"]', True),
+        ('tags eq "z"', False),
+        ("tags pr", True),
+        ("desk.floor ge 3", True),
+        ("keys[door gt 9]", True),
+        ('keys[door gt 9 and value eq "k2"]', False),
+        ('not (keys.value eq "k2")', True),
+    ],
+)
+async def test_filters_compare_values_by_their_type(company: Directory, text: str, is_found: bool) -> None:
+    await extended(company)
+    await company.create("bob@contoso.example", **{URN: VALUES})
+    negated = text.startswith("not (")
+    named = f"not ({URN}:{text[5:]}" if negated else f"{URN}:{text}"
+
+    assert ("bob@contoso.example" in await found(company, named)) is is_found
+    assert await found(company, f'schemas eq "{URN}"') == ["bob@contoso.example"]
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"badge": 1.5}, "badge"),
+        ({"badge": 2**63}, "badge"),
+        ({"badge": 1, "since": "yesterday"}, "since"),
+        ({"badge": 1, "since": "2026-02-31T00:00:00Z"}, "since"),
+        ({"badge": 1, "site": "Rome"}, "site"),
+        ({"badge": 1, "tags": [{"value": 1}]}, "tags"),
+        ({"rate": 1}, "badge"),
+    ],
+)
+async def test_values_of_another_type_and_missing_ones_are_refused(
+    company: Directory, values: dict[str, Any], word: str
+) -> None:
+    await extended(company)
+
+    answer = await company.request("POST", "/scim/v2/Users", json={"userName": "b@x.example", URN: values})
+
+    assert (answer.status_code, answer.json()["scimType"]) == (400, "invalidValue")
+    assert word in answer.json()["detail"]
+
+
+async def test_values_of_a_schema_of_ones_own_are_patched(company: Directory) -> None:
+    await extended(company)
+    user_id = await company.create("bob@contoso.example", **{URN: VALUES})
+
+    answer = await company.patch(
+        user_id,
+        {"op": "add", "path": f"{URN}:tags", "value": ["z", "x"]},
+        {"op": "remove", "path": f'{URN}:tags[value eq "y"]'},
+        {"op": "replace", "path": f"{URN}:desk.floor", "value": 4},
+        {"op": "replace", "path": f"{URN}:keys[door gt 9].door", "value": 11},
+        {"op": "replace", "path": URN, "value": {"badge": 7}},
+        {"op": "remove", "path": f"{URN}:rate"},
+    )
+    changed = answer.json()[URN]
+    again = await company.patch(user_id, {"op": "replace", "path": f"{URN}:code", "value": "Other"})
+
+    assert changed["tags"] == ["x", "z"]
+    assert (changed["desk"], changed["keys"], changed["badge"]) == (
+        {"floor": 4},
+        [{"value": "k1", "door": 11}],
+        7,
+    )
+    assert "rate" not in changed
+    assert (again.status_code, again.json()["scimType"]) == (400, "mutability")
+
+
+async def test_a_schema_that_was_removed_hides_its_values_until_it_comes_back(company: Directory) -> None:
+    await extended(company)
+    user_id = await company.create("bob@contoso.example", **{URN: VALUES})
+    before = Settings(schemas=(Extension(extensions.read(DOCUMENT)),))
+
+    await company.set_settings(**extensions.removed(before, URN))
+    hidden = (await company.request("GET", f"/scim/v2/Users/{user_id}")).json()
+    await company.request("PUT", f"/scim/v2/Users/{user_id}", json={"userName": "bob@contoso.example"})
+    await extended(company)
+    shown = (await company.request("GET", f"/scim/v2/Users/{user_id}")).json()
+
+    assert URN not in hidden
+    assert URN not in hidden["schemas"]
+    assert shown[URN] == VALUES
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"id": "contoso"}, "id"),
+        ({"id": CORE}, "taken"),
+        ({"id": "urn:example:it's:User"}, "id"),
+        ({"attributes": []}, "attributes"),
+        ({"attributes": [{"name": "a'b"}]}, "attributes[0].name"),
+        ({"attributes": [{"name": "a"}, {"name": "A"}]}, "two attributes"),
+        ({"attributes": [{"name": "a", "type": "number"}]}, "attributes[0]"),
+        ({"attributes": [{"name": "a", "type": "complex"}]}, "subAttributes"),
+        ({"attributes": [{"name": "a", "uniqueness": "server"}]}, "uniqueness"),
+    ],
+)
+def test_a_schema_that_is_none_is_refused_with_the_place(change: dict[str, Any], place: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        extensions.added(Settings(), Extension(extensions.read({**DOCUMENT, **change})))
+
+    assert place in refused.value.detail
+
+
+def test_a_schema_that_comes_back_keeps_the_types_of_its_values() -> None:
+    before = Settings(former_schemas=(Extension(extensions.read(DOCUMENT)),))
+    other = {**DOCUMENT, "attributes": [{"name": "badge"}, *DOCUMENT["attributes"][1:]]}
+
+    with pytest.raises(InvalidValue, match="badge"):
+        extensions.added(before, Extension(extensions.read(other)))
+
+
+async def test_a_password_is_taken_and_neither_kept_nor_shown(company: Directory) -> None:
+    user_id = await company.create("bob@contoso.example", password="hunter2-hunter2")
+    await company.patch(user_id, {"op": "replace", "path": "password", "value": "hunter2-hunter2"})
+    stored = await company.services.pool.fetch("SELECT data::text FROM rollbook.events")
+
+    assert "hunter2" not in (await company.request("GET", f"/scim/v2/Users/{user_id}")).text
+    assert not any("hunter2" in row["data"] for row in stored)
+
+
+def test_every_quirk_is_legal_or_has_its_refusal() -> None:
+    assert all(quirk in strictness.LEGAL or strictness.refusal_of(quirk) for quirk in Quirk)
+
+
+BODY = {"schemas": [CORE], "userName": "bob@contoso.example"}
+
+
+@pytest.mark.parametrize(
+    ("body", "scim_type", "word"),
+    [
+        ({"userName": "b@x.example"}, "invalidSyntax", "schemas"),
+        ({**BODY, "shoeSize": 43}, "invalidValue", "shoeSize"),
+        ({**BODY, "schemas": [CORE, "urn:other"]}, "invalidValue", "urn:other"),
+        ({**BODY, "active": "True"}, "invalidValue", "active"),
+        ({**BODY, "emails": {"value": "a@x.example"}}, "invalidValue", "list"),
+        ({**BODY, "name.familyName": "B"}, "invalidSyntax", "nest"),
+    ],
+)
+async def test_a_strict_tenant_refuses_what_is_no_scim(
+    company: Directory, body: dict[str, Any], scim_type: str, word: str
+) -> None:
+    await company.set_settings(mode="strict")
+
+    answer = await company.request("POST", "/scim/v2/Users", json=body)
+
+    assert (answer.status_code, answer.json()["scimType"]) == (400, scim_type)
+    assert word in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "scim_type"),
+    [
+        ({"op": "Replace", "path": "title", "value": "x"}, "invalidSyntax"),
+        ({"op": "replace", "path": "shoeSize", "value": "x"}, "invalidPath"),
+        ({"op": "replace", "path": 'emails[type eq "home"].value', "value": "a@x.example"}, "noTarget"),
+        ({"op": "replace", "path": "id", "value": "x"}, "mutability"),
+        ({"op": "remove"}, "noTarget"),
+        ({"op": "replace", "path": "active", "value": "False"}, "invalidValue"),
+    ],
+)
+async def test_a_strict_tenant_refuses_a_patch_that_is_no_scim_and_changes_nothing(
+    company: Directory, operation: dict[str, Any], scim_type: str
+) -> None:
+    await company.set_settings(mode="strict")
+    user_id = (await company.request("POST", "/scim/v2/Users", json=BODY)).json()["id"]
+    first = {"op": "add", "path": "title", "value": "x"}
+    body = {"schemas": [PATCH_OP], "Operations": [first, operation]}
+
+    answer = await company.request("PATCH", f"/scim/v2/Users/{user_id}", json=body)
+    without = await company.request("PATCH", f"/scim/v2/Users/{user_id}", json={"Operations": [first]})
+    plain = await company.request("PATCH", f"/scim/v2/Users/{user_id}", json={**body, "Operations": [first]})
+
+    assert (answer.status_code, answer.json()["scimType"]) == (400, scim_type)
+    assert without.json()["scimType"] == "invalidSyntax"
+    assert plain.status_code == 200
+    assert plain.json()["meta"]["version"] == 'W/"2"'
+
+
+async def test_a_strict_tenant_takes_what_scim_allows(company: Directory) -> None:
+    await company.set_settings(mode="strict")
+
+    made = await company.request("POST", "/scim/v2/Users", json={**BODY, "DISPLAYNAME": "Bob", "id": "1", "meta": {}})
+    unknown = await company.request("GET", f"/scim/v2/Users?{urlencode({'filter': 'shoeSize eq 43'})}")
+
+    assert made.status_code == 201
+    assert unknown.status_code == 400
