@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test check bench lock clean
+.PHONY: help serve demo test fuzz check bench lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ demo: $(VENV)/.installed ## Watch a simulated directory provision 200 people (th
 
 test: $(VENV)/.installed-dev ## Run the tests
 	@exec $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+fuzz: $(VENV)/.installed-dev ## Send 100,000 hostile requests to every address
+	@FUZZ=100000 exec $(BIN)/python -m pytest tests/test_fuzz.py
 
 check: $(VENV)/.installed-dev ## Lint, check formatting, types and the import rule
 	$(BIN)/ruff check .
