@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 from engine.refusals import Refusal
 from engine.store import Cause
 from engine.streams import Source
+from engine.strictness import StrictQuirks
 from engine.values import Quirks
 from projections.tenants import Admission
 
@@ -34,6 +35,16 @@ class Call:
     refusal: type[Refusal] | None = None
     fault: str | None = None
     changes: int = 0  # events that it appended, without the record of its own refusal
+
+    def be_strict(self) -> None:
+        """Refuse every tolerance from now on, and those that were applied."""
+        self.quirks, noted = StrictQuirks(), self.quirks
+        self.quirks += noted
+
+    def expect_names_of(self, refusal: type[Refusal]) -> None:
+        """Say what an unknown name is refused with from now on, in a tenant that takes strict SCIM."""
+        if isinstance(self.quirks, StrictQuirks):
+            self.quirks.unknown_in = refusal
 
     @property
     def distinct_quirks(self) -> tuple[str, ...]:

@@ -11,10 +11,8 @@ from uuid import UUID
 from starlette.requests import Request
 
 from api.call import call_of
-from api.wire import is_scim
 from engine import tokens
 from engine.refusals import Forbidden, NotAuthenticated
-from engine.strictness import Strict
 from projections.tenants import Admission, Tenants
 
 REMEMBERED = 3.0  # seconds; a token that was revoked elsewhere is refused after this time, and a setting holds
@@ -52,8 +50,6 @@ class Gate:
         call = call_of(request)
         call.presented = await self.look_up(request.headers.getlist("authorization"))
         call.admission = admission = self.valid(call.presented)
-        if admission.settings.mode == "strict" and is_scim(request.scope["path"]):
-            call.quirks = Strict(call.quirks)
         if not admission.scopes.intersection(scopes):
             raise Forbidden(
                 f"This token lacks the scope that is needed here: {' or '.join(scopes)}. Issue one with it: "

@@ -22,7 +22,8 @@ from engine.catalog import Catalog, groups_of
 from engine.events import GroupEvent
 from engine.group import DeleteGroup, Group, GroupCommand, Member, PatchGroup, ProvisionGroup, ReplaceGroup
 from engine.quirks import Quirk
-from engine.refusals import NotFound, NotImplementedHere
+from engine.refusals import InvalidPath, NotFound, NotImplementedHere
+from engine.schema import GROUP_URN
 from projections.groups import MEMBERS_AT_ONCE
 
 LARGEST_BODY = 32 * 1_048_576  # bytes; a hundred thousand members, with all that may stand beside their ids
@@ -39,7 +40,7 @@ async def create(request: Request) -> Response:
     choice = _choice(request)
     body = await wire.read_json(request, LARGEST_BODY)
     command = ProvisionGroup(resource.read(body, catalog_of(call), call.quirks))
-    scim_users.note_body(call, body)
+    scim_users.note_body(call, body, GROUP_URN)
     group = await services.engine.carry_out_on_group(
         command, uuid7(), call.cause, carried=_counting(call), catalog=catalog_of(call)
     )
@@ -63,7 +64,7 @@ async def replace(request: Request) -> Response:
     choice = _choice(request)
     body = await wire.read_json(request, LARGEST_BODY)
     command = ReplaceGroup(resource.read(body, catalog_of(call), call.quirks))
-    scim_users.note_body(call, body)
+    scim_users.note_body(call, body, GROUP_URN)
     return await _resource(request, await _carried_out(request, command), choice)
 
 
@@ -72,8 +73,9 @@ async def change(request: Request) -> Response:
     services, call = await _admitted_to_write(request)
     choice = _choice(request)
     body = await wire.read_json(request, LARGEST_BODY)
+    call.expect_names_of(InvalidPath)
     command = PatchGroup(patch.read(body, catalog_of(call), call.quirks))
-    scim_users.note_body(call, body)
+    scim_users.note_body(call, body, patch.PATCH_OP)
     group = await _carried_out(request, command)
     if choice.is_any:
         return await _resource(request, group, choice)
@@ -90,9 +92,7 @@ async def delete(request: Request) -> Response:
 
 
 async def admitted(request: Request) -> tuple[Services, Call]:
-    services, call = services_of(request), call_of(request)
-    await services.gate.admit(request, scim_users.SCOPE)
-    return services, call
+    return await scim_users.let_in(request, scim_users.SCOPE)
 
 
 async def _admitted_to_write(request: Request) -> tuple[Services, Call]:

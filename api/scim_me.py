@@ -48,9 +48,8 @@ async def refuse(request: Request) -> NoReturn:
 
 
 async def _oneself(request: Request) -> User:
-    services, call = services_of(request), call_of(request)
+    services, call = await scim_users.let_in(request, OWN, scim_users.SCOPE)
     call.source = "local"
-    await services.gate.admit(request, OWN, scim_users.SCOPE)
     call.user_id = call.admitted.user_id
     if call.user_id is None:
         raise NotFound("This token is nobody's own. Issue one with: rollbook token issue --tenant NAME --user ID")

@@ -14,7 +14,7 @@ from engine import filters, resource
 from engine.catalog import Catalog
 from engine.filters import Filter
 from engine.quirks import Quirk
-from engine.refusals import InvalidCount, InvalidSyntax, InvalidValue
+from engine.refusals import InvalidCount, InvalidFilter, InvalidPath, InvalidSyntax, InvalidValue
 from engine.values import kind
 from projections import order, where
 from projections.order import BY_AGE, Order
@@ -74,6 +74,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _read(given: Mapping[str, str], catalog: Catalog, call: Call) -> Query:
+    call.expect_names_of(InvalidFilter)
     filter_ = filters.parse(given["filter"], catalog, call.quirks) if given.get("filter") else None
     if filter_:
         call.quirks += [resource.unknown(name, catalog) for name in filters.unknown_names(filter_)]
@@ -97,6 +98,7 @@ def _order(given: Mapping[str, str], catalog: Catalog, call: Call) -> Order:
         raise InvalidValue("sortOrder takes ascending or descending.")
     if not (name := given.get("sortBy", "").strip()):
         return BY_AGE
+    call.expect_names_of(InvalidPath)
     target, odd = catalog.spelled(name)
     call.quirks += odd
     if target is None:

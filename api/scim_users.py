@@ -18,8 +18,9 @@ from engine.catalog import Catalog, users_of
 from engine.engine import Carried
 from engine.events import UserEvent
 from engine.quirks import Quirk
-from engine.refusals import InvalidValue, NotFound
+from engine.refusals import InvalidPath, InvalidSyntax, InvalidValue, NotFound
 from engine.schema import CORE
+from engine.strictness import StrictQuirks
 from engine.user import DeleteUser, PatchUser, ProvisionUser, ReplaceUser, Terms, User, UserCommand
 
 SCOPE = "scim"
@@ -36,7 +37,8 @@ async def create(request: Request) -> Response:
     body = await wire.read_json(request)
     call.subject = subject_of(body)
     command = ProvisionUser(resource.read(body, catalog_of(call), call.quirks))
-    note_body(call, body)
+    note_body(call, body, CORE)
+    _note_roles(call, command)
     user = await services.engine.carry_out(command, uuid7(), call.cause, _terms(request, call), _noting(call, command))
     _note_role(call, user, command)
     return await _resource(request, call, user, choice, status=201)
@@ -59,7 +61,7 @@ async def replace(request: Request) -> Response:
     body = await wire.read_json(request)
     call.subject = subject_of(body)
     command = ReplaceUser(resource.read(body, catalog_of(call), call.quirks))
-    note_body(call, body)
+    note_body(call, body, CORE)
     if not command.values.leaves.get("userName"):
         raise InvalidValue("userName is required.")
     return await _carried_out(request, services, call, command, choice)
@@ -69,8 +71,9 @@ async def change(request: Request) -> Response:
     services, call = await admitted(request)
     choice = _choice(request)
     body = await wire.read_json(request)
+    call.expect_names_of(InvalidPath)
     command = PatchUser(patch.read(body, catalog_of(call), call.quirks))
-    note_body(call, body)
+    note_body(call, body, patch.PATCH_OP)
     return await _carried_out(request, services, call, command, choice)
 
 
@@ -84,9 +87,16 @@ async def delete(request: Request) -> Response:
 
 
 async def admitted(request: Request) -> tuple[Services, Call]:
+    call_of(request).user_id = user_id_in(request)
+    return await let_in(request, SCOPE)
+
+
+async def let_in(request: Request, *scopes: str) -> tuple[Services, Call]:
+    """Lets in who has one of the scopes, on the terms of the tenant's mode. Raises NotAuthenticated or Forbidden."""
     services, call = services_of(request), call_of(request)
-    call.user_id = user_id_in(request)
-    await services.gate.admit(request, SCOPE)
+    admission = await services.gate.admit(request, *scopes)
+    if admission.settings.mode == "strict":
+        call.be_strict()
     return services, call
 
 
@@ -98,6 +108,7 @@ def catalog_of(call: Call) -> Catalog:
 async def _carried_out(
     request: Request, services: Services, call: Call, command: UserCommand, choice: Choice
 ) -> Response:
+    _note_roles(call, command)
     # What is no id is nobody's, and the body is checked before that is said.
     user = await services.engine.carry_out(
         command, call.user_id or _NOBODY, call.cause, _terms(request, call), _noting(call, command)
@@ -109,9 +120,14 @@ async def _carried_out(
 # What the request log is told.
 
 
-def note_body(call: Call, body: object) -> None:
-    if isinstance(body, dict) and not any(name.lower() == "schemas" for name in body):
+def note_body(call: Call, body: object, urn: str) -> None:
+    """The schemas that a body declares; the URN is that of what it must be, where SCIM is taken strictly."""
+    members = body if isinstance(body, dict) else {}
+    declared = next((value for name, value in members.items() if name.lower() == "schemas"), None)
+    if declared is None:
         call.quirks.append(Quirk.NO_SCHEMAS)
+    elif urn.lower() not in {str(each).lower() for each in declared or ()} and isinstance(call.quirks, StrictQuirks):
+        raise InvalidSyntax(f"schemas must list {urn}.")
 
 
 def _noting(call: Call, command: UserCommand) -> Carried:
@@ -125,10 +141,12 @@ def _noting(call: Call, command: UserCommand) -> Carried:
     return note
 
 
+def _note_roles(call: Call, command: UserCommand) -> None:
+    call.quirks += [Quirk.ROLE_AS_JSON for sent in _roles_in(command) if sent.lstrip().startswith("{")]
+
+
 def _note_role(call: Call, user: User, command: UserCommand) -> None:
     for sent in _roles_in(command):
-        if sent.lstrip().startswith("{"):
-            call.quirks.append(Quirk.ROLE_AS_JSON)
         if not rules.means(sent, user.role, call.admitted.settings):
             call.quirks.append(Quirk.NO_SUCH_ROLE)
 

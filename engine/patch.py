@@ -19,8 +19,8 @@ from engine.values import MOST_ELEMENTS, Quirks, kind, typed, unknown
 Op = Literal["add", "replace", "remove"]
 Element = Any  # a dict of sub-attributes; a single value where the attribute is not complex
 
-PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 
+PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 MOST_OPERATIONS = 1_000  # a directory may remove as many members in one request, one each
 
 
@@ -71,9 +71,6 @@ def read(body: object, catalog: Catalog, quirks: Quirks) -> tuple[Operation, ...
         quirks.append(Quirk.NO_OPERATIONS)
     if any(name.lower() not in {"schemas", "operations"} for name in body):
         quirks.append(Quirk.STRAY_MEMBER)
-    declared = _member(body, "schemas")
-    if isinstance(declared, list) and PATCH_OP.lower() not in {str(urn).lower() for urn in declared}:
-        quirks.append(Quirk.NO_CORE_SCHEMA)
     reader = _Reader(catalog, quirks)
     found = [each for place, given in enumerate(operations) for each in reader.operation(place, given)]
     if len(found) > MOST_OPERATIONS:  # one without a path makes many
@@ -147,7 +144,7 @@ class _Reader:
             for name in self._catalog.leaves_of(path.schema):
                 yield SetLeaves({name: None})
         elif path.target is None:
-            self._quirks.append(resource.unknown(path.text, self._catalog, refusal=InvalidPath))
+            self._quirks.append(resource.unknown(path.text, self._catalog))
         elif path.target.attribute.mutability == "readOnly":
             raise NotMutable(f"{where}: {path.target.attribute.name} is read-only.")
         elif path.sub and path.sub.mutability == "readOnly":

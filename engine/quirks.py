@@ -38,7 +38,6 @@ class Quirk(StrEnum):
     # Schemas of a body.
     NO_SCHEMAS = "schemas: missing"
     UNKNOWN_SCHEMA = "schemas: lists one that is unknown here"
-    NO_CORE_SCHEMA = "schemas: does not list the schema of the resource, or of the message"
     UNDECLARED_SCHEMA = "schemas: does not list one that is used"
     # Values.
     STRING_FOR_BOOLEAN = "a string for a boolean"
@@ -65,3 +64,11 @@ class Quirk(StrEnum):
 def at(place: str, quirk: Quirk) -> str:
     """A quirk at a place of our schema; which element of a list it was is not told."""
     return f"{_INDEX.sub('', place)}: {quirk}"
+
+
+def told_in(text: str) -> Quirk:
+    """The quirk that a text tells, with or without a place before it."""
+    return Quirk(text if text in _TEXTS else text.partition(": ")[2])
+
+
+_TEXTS = {each.value for each in Quirk}

@@ -8,7 +8,7 @@ from engine import quirks as told
 from engine import schema, values
 from engine.catalog import Catalog
 from engine.quirks import Quirk
-from engine.refusals import BadRequest, InvalidSyntax, InvalidValue
+from engine.refusals import InvalidSyntax, InvalidValue
 from engine.schema import PASSWORD, Target
 from engine.values import Quirks, kind, typed
 
@@ -91,16 +91,14 @@ class Reader:
                 self.leaves[key] = taken
 
     def values(self) -> Values:
-        if self.declared is not None and self.catalog.core.id not in self.declared:
-            self.quirks.append(Quirk.NO_CORE_SCHEMA)
         if self.declared is not None and self.used - self.declared - {self.catalog.core.id}:
             self.quirks.append(Quirk.UNDECLARED_SCHEMA)
         return Values(self.leaves, tuple(sorted(self.prefixes)))
 
 
-def unknown(name: str, catalog: Catalog, urn: str = "", refusal: type[BadRequest] | None = None) -> str:
+def unknown(name: str, catalog: Catalog, urn: str = "") -> str:
     """The quirk of a name that is none of ours, as closely as it can be told without telling the name."""
-    return values.unknown(_unknown(name, catalog, urn), name, refusal)
+    return values.unknown(_unknown(name, catalog, urn), name)
 
 
 def _unknown(name: str, catalog: Catalog, urn: str) -> str:

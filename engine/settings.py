@@ -28,12 +28,12 @@ class Extension(Struct, frozen=True):
 class Settings(Struct, frozen=True, kw_only=True):
     """A tenant's settings, with the defaults of a new tenant."""
 
+    mode: Literal["entra", "strict"] = "entra"
     email_case: Literal["lower", "keep"] = "lower"
     name_characters: Literal["plain", "any"] = "plain"
     unknown_role: Literal["refuse", "ignore"] = "refuse"
     seat_limit: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
     groups: Literal["off", "on"] = "off"
-    mode: Literal["entra", "strict"] = "entra"
     # Most powerful first. The last is the one of a person for whom the directory names no role.
     roles: tuple[Role, ...] = (Role("owner", "Owner"), Role("admin", "Admin"), Role("member", "Member"))
     schemas: tuple[Extension, ...] = ()

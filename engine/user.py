@@ -8,7 +8,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from engine import extensions, patch, rules, strictness
+from engine import extensions, patch, rules
 from engine.catalog import users_of
 from engine.events import (
     AttributesChanged,
@@ -105,8 +105,10 @@ def decide(command: UserCommand, user: User | None, terms: Terms) -> list[UserEv
         case ReplaceUser(values):
             return changes(user, replacing(user, values, terms.settings), terms)
         case PatchUser(operations):
-            _check_strictly(operations, user, terms.settings)
-            return changes(user, patch.apply(operations, user.attributes), terms)
+            values = patch.apply(operations, user.attributes)
+            if terms.settings.mode == "strict" and next(patch.made(operations, user.attributes), None):
+                raise NoTarget("No value matches the filter of the path (RFC 7644 §3.5.2.3).")
+            return changes(user, values, terms)
         case DeleteUser():
             return [UserDeleted(active=user.active, role=user.role)]
         case _:
@@ -153,13 +155,6 @@ def provisioned(values: Values, settings: Settings) -> UserProvisioned:
         role=rules.role_of(attributes.get("role"), settings) or settings.default_role,
         prefixes=values.prefixes,
     )
-
-
-def _check_strictly(operations: tuple[patch.Operation, ...], user: User, settings: Settings) -> None:
-    """A strict tenant makes nothing that a filter did not find (RFC 7644 §3.5.2.3)."""
-    if settings.mode == "strict":
-        for told in patch.made(operations, user.attributes):
-            strictness.check(told)
 
 
 def replacing(user: User, values: Values, settings: Settings) -> Values:

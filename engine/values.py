@@ -11,7 +11,7 @@ from msgspec import structs
 
 from engine import quirks as told
 from engine.quirks import Quirk
-from engine.refusals import BadRequest, InvalidValue
+from engine.refusals import InvalidValue
 from engine.schema import Attribute
 
 Quirks = list[str]
@@ -19,16 +19,15 @@ Quirks = list[str]
 
 
 class Unknown(str):
-    """A quirk that knows which name was unknown, for a refusal alone; and as what it would be refused."""
+    """A quirk that knows which name was unknown: for a refusal alone, never for what is kept of a request."""
 
-    __slots__ = ("name", "refusal")
+    __slots__ = ("name",)
     name: str
-    refusal: type[BadRequest] | None
 
 
-def unknown(told_: str, name: str, refusal: type[BadRequest] | None = None) -> Unknown:
+def unknown(told_: str, name: str) -> Unknown:
     found = Unknown(told_)
-    found.name, found.refusal = name, refusal
+    found.name = name
     return found
 
 

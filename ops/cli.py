@@ -121,6 +121,10 @@ def _settings_text(settings: object) -> str:
 @tenant_app.command("set")
 def set_tenant(  # noqa: PLR0913, PLR0917  one option for each setting
     name: Annotated[str, typer.Argument(help="The tenant's name.")],
+    mode: Annotated[
+        str | None,
+        typer.Option(metavar="entra|strict", help="Are the dialects of directories understood, or strict SCIM alone?"),
+    ] = None,
     email_case: Annotated[
         str | None, typer.Option(metavar="keep|lower", help="Must addresses be lower case, or are they kept as sent?")
     ] = None,
@@ -136,10 +140,6 @@ def set_tenant(  # noqa: PLR0913, PLR0917  one option for each setting
     groups: Annotated[
         str | None, typer.Option(metavar="on|off", help="Are groups taken from the directory, or refused?")
     ] = None,
-    mode: Annotated[
-        str | None,
-        typer.Option(metavar="entra|strict", help="Is what is no SCIM understood all the same, or refused?"),
-    ] = None,
     role: Annotated[
         list[str] | None,
         typer.Option(
@@ -151,11 +151,11 @@ def set_tenant(  # noqa: PLR0913, PLR0917  one option for each setting
 ) -> None:
     """Change settings of a tenant; each change is an event."""
     given: dict[str, Any] = {
+        "mode": mode,
         "email_case": email_case,
         "name_characters": name_characters,
         "unknown_role": unknown_role,
         "groups": groups,
-        "mode": mode,
     }
     values = {setting: value for setting, value in given.items() if value is not None}
     if seat_limit is not None:

@@ -243,7 +243,7 @@ def test_the_directorys_own_roles_are_kept_as_sent() -> None:
         ({CORE: {"id": "1"}}, [Quirk.CORE_OBJECT, "id: read-only, left as it is"]),
         (
             {"id": "1", "ID": 2, "meta": {"version": 1}, "schemas": ["urn:other"]},
-            [Quirk.UNKNOWN_SCHEMA, Quirk.NO_CORE_SCHEMA],
+            [Quirk.UNKNOWN_SCHEMA],
         ),
         ({"schemas": [CORE, ENTERPRISE]}, []),
         ({"schemas": [CORE], ENTERPRISE: {}}, [Quirk.UNDECLARED_SCHEMA]),
