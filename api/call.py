@@ -48,7 +48,8 @@ class Call:
 
     @property
     def distinct_quirks(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self.quirks))[:MOST_QUIRKS]
+        """The plain texts: what a refusal knows besides, such as an unknown name, stays out of every record."""
+        return tuple(dict.fromkeys(map(str, self.quirks)))[:MOST_QUIRKS]
 
     @property
     def admitted(self) -> Admission:
