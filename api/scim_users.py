@@ -124,9 +124,10 @@ def note_body(call: Call, body: object, urn: str) -> None:
     """The schemas that a body declares; the URN is that of what it must be, where SCIM is taken strictly."""
     members = body if isinstance(body, dict) else {}
     declared = next((value for name, value in members.items() if name.lower() == "schemas"), None)
+    listed = {str(each).lower() for each in declared} if isinstance(declared, list) else set()
     if declared is None:
         call.quirks.append(Quirk.NO_SCHEMAS)
-    elif urn.lower() not in {str(each).lower() for each in declared or ()} and isinstance(call.quirks, StrictQuirks):
+    elif urn.lower() not in listed and isinstance(call.quirks, StrictQuirks):
         raise InvalidSyntax(f"schemas must list {urn}.")
 
 
