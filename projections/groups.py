@@ -13,9 +13,9 @@ from engine.engine import Outcome, State
 from engine.filters import Filter
 from engine.group import Facts, Group, Member
 from engine.ties import Awaited
-from projections import order as orders
-from projections import where
+from projections import page, where
 from projections.order import BY_AGE, Order, Place
+from projections.page import Part
 from projections.table import Table
 
 COLUMNS = """
@@ -159,23 +159,13 @@ class Groups:
     ) -> GroupPage:
         """The groups that are not deleted and fulfil the filter, in that order, from behind a place or an offset on."""
         condition = where.compile_filter(filter_, where.GROUPS) if filter_ else where.Condition("true", ())
-        values = list(condition.values)
-        behind, more = "true", list[object]()
-        if after:
-            behind, more = orders.behind(order, after, where.FIRST_PARAMETER + len(values))
-        query = _PAGE.format(
-            columns=COLUMNS,
-            condition=condition.sql,
-            behind=behind,
-            key=order.key,
-            order=orders.order_by(order),
-            order_of_page=orders.order_by(order, "sort_key"),
-        )
-        rows = await self._pool.fetch(query, tenant_id, offset, limit + 1, *values, *more)
-        # An empty page has one row, of the total alone.
-        found = [row for row in rows if row["id"]][:limit]
-        last = Place(found[-1]["sort_text"], found[-1]["id"]) if found and len(rows) > limit else None
-        return GroupPage([group_of(row) for row in found], rows[0]["total"], last)
+        part = Part(offset=offset, limit=limit, order=order, after=after)
+        total = page.counted(_TABLE, condition)
+        found = await page.fetch(self._pool, _TABLE, COLUMNS, total, tenant_id, condition, part)
+        return GroupPage([group_of(row) for row in found.rows], found.total, found.last)
+
+
+_TABLE = "rollbook.groups"
 
 
 def _as_id(value: str) -> UUID | None:
@@ -296,22 +286,4 @@ _OF_PEOPLE = """
     JOIN within ON groups.tenant_id = $1 AND groups.id = within.group_id
     GROUP BY user_id, group_id, groups.attributes
     ORDER BY user_id, group_id
-"""
-
-_PAGE = """
-    SELECT {columns}, total.total, sort_key::text AS sort_text
-    FROM (
-        SELECT count(*)
-        FROM rollbook.groups
-        WHERE tenant_id = $1 AND NOT is_deleted AND ({condition})
-    ) AS total(total)
-    LEFT JOIN (
-        SELECT {columns}, {key} AS sort_key
-        FROM rollbook.groups
-        WHERE tenant_id = $1 AND NOT is_deleted AND ({condition}) AND {behind}
-        ORDER BY {order}
-        OFFSET $2
-        LIMIT $3
-    ) AS page ON true
-    ORDER BY {order_of_page}
 """

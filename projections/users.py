@@ -13,9 +13,9 @@ from engine.engine import Outcome, State
 from engine.filters import Filter
 from engine.schema import ENTERPRISE
 from engine.user import Origin, User
-from projections import order as orders
-from projections import where
+from projections import page, where
 from projections.order import BY_AGE, Order, Place
+from projections.page import Part
 from projections.table import Table
 
 COLUMNS = """
@@ -147,24 +147,11 @@ class Users:
     ) -> Page:
         """The users that are not deleted and fulfil the filter, in that order, from behind a place or an offset on."""
         condition = where.compile_filter(filter_) if filter_ else where.Condition("true", ())
-        total, values = _COUNTED if filter_ else _KNOWN, list(condition.values)
-        behind, more = "true", list[object]()
-        if after:
-            behind, more = orders.behind(order, after, where.FIRST_PARAMETER + len(values))
-        query = _PAGE.format(
-            columns=COLUMNS,
-            total=total.format(condition=condition.sql),
-            condition=condition.sql,
-            behind=behind,
-            key=order.key,
-            order=orders.order_by(order),
-            order_of_page=orders.order_by(order, "sort_key"),
-        )
-        rows = await self._pool.fetch(query, tenant_id, offset, limit + 1, *values, *more)
-        # An empty page has one row, of the total alone.
-        found = [row for row in rows if row["id"]][:limit]
-        last = Place(found[-1]["sort_text"], found[-1]["id"]) if found and len(rows) > limit else None
-        return Page([user_of(row) for row in found], rows[0]["total"], last)
+        # The number of all users is counted already; only a filter makes counting necessary.
+        total = page.counted(_TABLE, condition) if filter_ else _KNOWN
+        part = Part(offset=offset, limit=limit, order=order, after=after)
+        found = await page.fetch(self._pool, _TABLE, COLUMNS, total, tenant_id, condition, part)
+        return Page([user_of(row) for row in found.rows], found.total, found.last)
 
     async def all(self, tenant_id: UUID, after: UUID | None, limit: int, *, active: bool | None) -> list[User]:
         """Everybody, deleted people included, in the order of their creation, from behind `after`."""
@@ -172,23 +159,8 @@ class Users:
         return [user_of(row) for row in rows]
 
 
-# The number of all users is counted already; only a filter makes counting necessary.
+_TABLE = "rollbook.users"
 _KNOWN = "SELECT coalesce(sum(active + inactive), 0) FROM rollbook.seats WHERE tenant_id = $1"
-_COUNTED = "SELECT count(*) FROM rollbook.users WHERE tenant_id = $1 AND NOT is_deleted AND ({condition})"
-
-_PAGE = """
-    SELECT {columns}, total.total, sort_key::text AS sort_text
-    FROM ({total}) AS total(total)
-    LEFT JOIN (
-        SELECT {columns}, {key} AS sort_key
-        FROM rollbook.users
-        WHERE tenant_id = $1 AND NOT is_deleted AND ({condition}) AND {behind}
-        ORDER BY {order}
-        OFFSET $2
-        LIMIT $3
-    ) AS page ON true
-    ORDER BY {order_of_page}
-"""
 
 _ALL = """
     SELECT {columns}
