@@ -27,6 +27,7 @@ from api import (
     v1_audit,
     v1_ledger,
 )
+from api.console.routes import PAGES, STATIC
 from api.exchange import Exchange
 from api.questions import QUESTIONS
 from api.services import Services, services_of
@@ -70,7 +71,7 @@ async def _unknown_scim_address(request: Request) -> NoReturn:
 
 SCIM = "/scim/v2"
 
-ROUTES = [
+ROUTES: list[Route] = [
     address("/healthz", GET=health.healthz),
     address("/readyz", GET=health.readyz),
     address("/metrics", GET=scrape.metrics),
@@ -119,6 +120,7 @@ ROUTES = [
     address("/v1/ledger-keys", GET=v1_ledger.list_keys),
     *(address(each.address, GET=v1_audit.handler(each)) for each in QUESTIONS),
     address("/v1/openapi.json", GET=openapi.document),
+    *(address(path, **handlers) for path, handlers in PAGES.items()),
     Route("/scim/{path:path}", _unknown_scim_address, methods=ANY_METHOD),
     Route("/scim", _unknown_scim_address, methods=ANY_METHOD),
 ]
@@ -157,7 +159,7 @@ def create_app(opening: Callable[[], AbstractAsyncContextManager[Services]]) -> 
                     await services.gate.note_uses()
 
     app = Starlette(
-        routes=ROUTES,
+        routes=[*ROUTES, STATIC],
         middleware=[Middleware(Exchange)],
         exception_handlers={404: _on_unknown_address, Refusal: _on_refusal},
         lifespan=lifespan,

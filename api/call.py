@@ -27,6 +27,7 @@ class Call:
     started: float = field(default_factory=time.perf_counter)
     presented: Admission | None = None  # what the token would open, if it were valid and had the scope
     admission: Admission | None = None
+    visitor: Cause | None = None  # of the console, whom a session admits and no token
     source: Source = "directory"
     actor: str | None = None
     user_id: UUID | None = None
@@ -58,7 +59,13 @@ class Call:
         return self.admission
 
     @property
+    def is_admitted(self) -> bool:
+        return bool(self.admission or self.visitor)
+
+    @property
     def cause(self) -> Cause:
+        if self.visitor:
+            return self.visitor
         admission = self.admitted
         return Cause(
             tenant_id=admission.tenant_id,

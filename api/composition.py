@@ -17,6 +17,7 @@ from engine.engine import Engine
 from engine.group_commit import GroupCommit
 from engine.log import EventLog
 from engine.store import EventStore
+from projections.console_sessions import ConsoleSessions
 from projections.erasure import Erasures
 from projections.followers import Followers
 from projections.groups import Groups
@@ -66,6 +67,7 @@ async def open_services(  # noqa: PLR0913  what an operator can choose
             groups=groups,
             cursors=Cursors(pool),
             tenants=tenants,
+            console_sessions=ConsoleSessions(pool),
             seats=Seats(pool),
             erasures=Erasures(pool, metrics),
             log=EventLog(pool),

@@ -18,7 +18,7 @@ async def answer(request: Request, refusal: Refusal) -> Response:
     """The answer to a refused request. One statement more if it was a write with a valid token."""
     call = call_of(request)
     call.refusal = type(refusal)
-    if call.admission and request.method in _WRITES and refusal.status in _RECORDED:
+    if call.is_admitted and request.method in _WRITES and refusal.status in _RECORDED:
         await services_of(request).engine.note(_event(request, call, refusal), call.cause)
     return wire.refused(refusal, request.scope["path"])
 

@@ -14,6 +14,7 @@ from api.request_writer import RequestWriter
 from api.store_metrics import StoreMetrics
 from engine.engine import Engine
 from engine.log import EventLog
+from projections.console_sessions import ConsoleSessions
 from projections.erasure import Erasures
 from projections.followers import Followers
 from projections.groups import Groups
@@ -39,6 +40,7 @@ class Services:
     groups: Groups
     cursors: Cursors
     tenants: Tenants
+    console_sessions: ConsoleSessions
     seats: Seats
     erasures: Erasures
     log: EventLog

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.call import call_of
+from api.console import html
 from engine.quirks import Quirk
 from engine.refusals import Busy, InvalidSyntax, NotAuthenticated, Refusal, TooLarge, UnsupportedMediaType
 from engine.values import kind
@@ -98,8 +99,14 @@ def is_scim(path: str) -> bool:
     return path.lower().startswith("/scim")
 
 
+def _is_console(path: str) -> bool:
+    return path == "/console" or path.startswith("/console/")
+
+
 def refused(refusal: Refusal, path: str) -> Response:
     """A refusal as an answer, in the form of the interface that was asked."""
+    if _is_console(path):
+        return html.refused(refusal)
     headers = {}
     if isinstance(refusal, NotAuthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="Rollbook", error="invalid_token"'
@@ -122,6 +129,8 @@ def scim_error(status: int, detail: str, scim_type: str | None = None) -> dict[s
 
 def failed(request_id: str, path: str) -> Response:
     """The answer to a fault of ours: an id by which we find it in our log, and nothing else."""
+    if _is_console(path):
+        return html.failed(request_id)
     detail = f"Something went wrong on our side. If it happens again, report the request id {request_id}."
     if is_scim(path):
         return scim(scim_error(500, detail), 500)

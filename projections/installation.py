@@ -151,7 +151,14 @@ _BEFORE_3 = ("tenants", "tokens", "users", "seats")
 _INLINE_SINCE_3 = ("groups", "members")
 
 # What version 3 brought beside the log, in the order of its creation.
-_SINCE_3: tuple[str, ...] = ("membership", "request_log", "erasure", "checkpoints", "auditors")
+_SINCE_3: tuple[str, ...] = (
+    "membership",
+    "request_log",
+    "erasure",
+    "checkpoints",
+    "auditors",
+    "console_sessions",
+)
 
 # What version 3 changed in events.sql.
 _TO_3 = """

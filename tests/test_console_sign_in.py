@@ -1,0 +1,163 @@
+"""Getting in to the console, and not where one does not belong."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from api.console.visit import safe_next
+from tests.conftest import Directory, issue, register
+from tests.visitors import Visitor, form_word, visitor
+
+PAGES = ("/console", "/console/tokens")
+
+
+async def test_who_is_not_signed_in_is_led_to_the_sign_in_and_back_to_the_page_afterwards(directory: Directory) -> None:
+    nobody = Visitor(directory.client)
+    led = await nobody.get("/console/tokens?valid=true")
+    assert (led.status_code, led.headers["location"]) == (
+        303,
+        "/console/sign-in?next=%2Fconsole%2Ftokens%3Fvalid%3Dtrue",
+    )
+    door = await nobody.get(led.headers["location"])
+    assert 'name="next" value="/console/tokens?valid=true"' in door.text
+    token = await issue(directory.services, directory.tenant_id, "admin")
+    entered = await nobody.post("/console/sign-in", {"token": f" {token}\n", "next": "/console/tokens?valid=true"})
+    assert (entered.status_code, entered.headers["location"]) == (303, "/console/tokens?valid=true")
+    assert (await nobody.get("/console/tokens")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "/console//evil",
+        "/console/\\evil",
+        "/v1/users",
+        "/console/sign-in",
+        "",
+    ],
+)
+def test_nobody_is_led_anywhere_else_than_into_the_console(address: str) -> None:
+    assert safe_next(address) == "/console"
+
+
+async def test_a_token_that_opens_nothing_here_is_refused_with_what_to_do(directory: Directory) -> None:
+    nobody = Visitor(directory.client)
+    wrong = await nobody.sign_in("rb_nonsense")
+    assert wrong.status_code == 401
+    assert "was not copied whole" in wrong.text
+    scim = await nobody.sign_in(await issue(directory.services, directory.tenant_id, "scim"))
+    assert scim.status_code == 403
+    assert "with the scope admin (everything) or audit:read" in scim.text
+    assert nobody.cookies == {}
+
+
+async def test_the_cookie_is_for_this_host_alone_and_no_script_reads_it(directory: Directory) -> None:
+    token = await issue(directory.services, directory.tenant_id, "admin")
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
+    abroad = await directory.client.post("/console/sign-in", content=f"token={token}", headers=form)
+    assert abroad.headers["set-cookie"].startswith("__Host-rollbook=")
+    assert {"HttpOnly", "Secure", "SameSite=strict", "Path=/"} <= set(abroad.headers["set-cookie"].split("; "))
+    at_home = await directory.client.post(
+        "http://localhost:8080/console/sign-in", content=f"token={token}", headers=form
+    )
+    assert at_home.headers["set-cookie"].startswith("rollbook=")
+    assert "Secure" not in at_home.headers["set-cookie"]
+
+
+async def test_the_store_has_no_secret_of_a_session(directory: Directory, owner: asyncpg.Connection) -> None:
+    ann = await visitor(directory, "admin")
+    kept = str(await owner.fetch("SELECT * FROM rollbook.console_sessions"))
+    assert ann.cookies["__Host-rollbook"][32:] not in kept
+
+
+async def test_a_session_ends_when_one_signs_out(directory: Directory) -> None:
+    ann = await visitor(directory, "admin")
+    cookies = dict(ann.cookies)
+    assert (await ann.submit("/console/tokens", "/console/sign-out")).headers[
+        "location"
+    ] == "/console/sign-in?done=signed-out"
+    assert ann.cookies == {}
+    assert (await Visitor(directory.client, cookies).get("/console/tokens")).status_code == 303
+
+
+async def test_a_session_ends_with_its_token(directory: Directory) -> None:
+    ann = await visitor(directory, "admin")
+    own = (await directory.services.tenants.tokens(directory.tenant_id))[-1].id
+    await directory.revoke(own)
+    assert (await ann.get("/console/tokens")).status_code == 303
+
+
+async def test_a_session_ends_by_itself(directory: Directory, owner: asyncpg.Connection) -> None:
+    ann = await visitor(directory, "admin")
+    await owner.execute("UPDATE rollbook.console_sessions SET ends_at = now()")
+    assert (await ann.get("/console/tokens")).status_code == 303
+    await visitor(directory, "admin")
+    assert await owner.fetchval("SELECT count(*) FROM rollbook.console_sessions") == 1
+
+
+async def test_a_session_is_not_longer_than_its_token(directory: Directory, owner: asyncpg.Connection) -> None:
+    token = await issue(directory.services, directory.tenant_id, "admin", life=timedelta(minutes=5))
+    await Visitor(directory.client).sign_in(token)
+    assert await owner.fetchval("SELECT max(ends_at) - now() < interval '5 minutes' FROM rollbook.console_sessions")
+
+
+async def test_a_form_without_its_word_or_from_elsewhere_does_nothing(directory: Directory) -> None:
+    ann = await visitor(directory, "admin")
+    victim = await directory.name_token("Victim")
+    path = f"/console/tokens/{victim}/revoke"
+    word = form_word(await ann.get(path))
+    refused = [
+        await ann.post(path),
+        await ann.post(path, {"form_word": "0" * 64}),
+        await ann.post(path, {"form_word": form_word(await (await visitor(directory, "admin")).get(path))}),
+        await ann.post(path, {"form_word": word}, {"Sec-Fetch-Site": "cross-site"}),
+        await ann.post(path, {"form_word": word}, {"Sec-Fetch-Site": "same-site"}),
+        await directory.client.post(path, content="", headers={"Cookie": "__Host-rollbook=x"}),
+    ]
+    assert [each.status_code for each in refused] == [403] * 5 + [303]
+    assert not any(each.revoked_at for each in await directory.services.tenants.tokens(directory.tenant_id))
+    assert (await ann.post(path, {"form_word": word})).status_code == 303
+    assert any(each.revoked_at for each in await directory.services.tenants.tokens(directory.tenant_id))
+
+
+async def test_an_auditor_reads_and_changes_nothing(directory: Directory) -> None:
+    auditor = await visitor(directory, "audit:read")
+    refused = await auditor.get("/console/tokens")
+    assert refused.status_code == 403
+    assert "You are signed in as auditor" in refused.text
+
+
+async def test_nobody_sees_another_tenant(directory: Directory) -> None:
+    other = await register(directory.services, "fabrikam")
+    theirs = await issue(directory.services, other, "admin")
+    token_id = (await directory.services.tenants.tokens(other))[-1].id
+    ann = await visitor(directory, "admin")
+    assert (await ann.get(f"/console/tokens/{token_id}/revoke")).status_code == 404
+    assert (await ann.submit("/console/tokens", f"/console/tokens/{token_id}/revoke")).status_code == 404
+    forged = Visitor(directory.client, {"__Host-rollbook": other.hex + ann.cookies["__Host-rollbook"][32:]})
+    assert (await forged.get("/console/tokens")).status_code == 303
+    assert (await Visitor(directory.client).sign_in(theirs)).status_code == 303
+
+
+async def test_every_page_has_headers_that_let_nothing_else_in(directory: Directory) -> None:
+    ann = await visitor(directory, "admin")
+    for path in (*PAGES, "/console/sign-in", "/console/nowhere", f"/console/tokens/{uuid4()}/revoke"):
+        headers = (await ann.get(path)).headers
+        assert "default-src 'none'" in headers["content-security-policy"], path
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+
+
+async def test_signing_in_is_in_the_log(directory: Directory) -> None:
+    await visitor(directory, "audit:read")
+    await directory.services.accesses.drain()
+    noted = await directory.services.pool.fetchval(
+        "SELECT data FROM rollbook.events WHERE tenant_id = $1 AND type = 'AuditAccessed'", directory.tenant_id
+    )
+    assert '"console:sign-in"' in noted
