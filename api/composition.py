@@ -24,6 +24,7 @@ from projections.groups import Groups
 from projections.histories import Histories
 from projections.inline import INLINE
 from projections.ledger import Ledger
+from projections.people import People
 from projections.request_log import RequestLog
 from projections.seats import Seats
 from projections.signer import FindKey, Signer, no_key
@@ -64,6 +65,7 @@ async def open_services(  # noqa: PLR0913  what an operator can choose
             pool=pool,
             engine=engine,
             users=users,
+            people=People(pool),
             groups=groups,
             cursors=Cursors(pool),
             tenants=tenants,

@@ -78,7 +78,7 @@ def _value(parameter: Parameter, text: str) -> Any:
 
 
 def _one(parameter: Parameter, text: str) -> Any:
-    kind = _bare(parameter.kind)
+    kind = bare(parameter.kind)
     if kind is datetime:
         moment = _moment(text)
         if moment is None:
@@ -102,21 +102,22 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def _bare(kind: Any) -> Any:
+def bare(kind: Any) -> Any:
+    """The type without what is noted of it."""
     return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def _takes(kind: Any) -> str:
-    bare = _bare(kind)
-    if get_origin(bare) is Literal:
-        return " or ".join(get_args(bare))
-    if bare is int:
+    kind_itself = bare(kind)
+    if get_origin(kind_itself) is Literal:
+        return " or ".join(get_args(kind_itself))
+    if kind_itself is int:
         return "a whole number" + _bounds(kind)
     return {
         UUID: "an id, a UUID",
         bool: "true or false",
         datetime: "a time with its zone, such as 2026-11-23T09:00:00Z, or a date, which is its beginning in UTC",
-    }.get(bare, "text")
+    }.get(kind_itself, "text")
 
 
 def _bounds(kind: Any) -> str:

@@ -20,6 +20,7 @@ from projections.followers import Followers
 from projections.groups import Groups
 from projections.histories import Histories
 from projections.ledger import Ledger
+from projections.people import People
 from projections.seats import Seats
 from projections.signer import Signer
 from projections.tenants import Tenants
@@ -37,6 +38,7 @@ class Services:
     pool: asyncpg.Pool
     engine: Engine
     users: Users
+    people: People
     groups: Groups
     cursors: Cursors
     tenants: Tenants

@@ -39,7 +39,7 @@ def handler(question: Question[Any, Any]) -> Callable[[Request], Awaitable[Respo
         inquiry = await inquire(services.pool, call.admitted.tenant_id, question, asked)
         try:
             if format_ is not None:
-                return await _file(inquiry, format_, services.accesses, call)
+                return await file(inquiry, format_, services.accesses, call)
             page = await inquiry.page(after, limit)
         except NotFound:  # that nobody is there is an answer, too
             services.accesses.note(inquiry.accessed(0), call.cause)
@@ -93,7 +93,7 @@ def _next(request: Request, query: dict[str, str] | None) -> str | None:
     return f"{request.scope['path']}?{urlencode(query)}"
 
 
-async def _file(inquiry: Inquiry, format_: Format, accesses: Accesses, call: Call) -> Response:
+async def file(inquiry: Inquiry, format_: Format, accesses: Accesses, call: Call) -> Response:
     """The whole answer. What was taken of it is noted when it is over, also if the client goes away before."""
     export = Export(inquiry, format_)
     pieces = export.pieces()

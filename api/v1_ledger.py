@@ -32,8 +32,8 @@ async def read_checkpoint(request: Request) -> Response:
     form = request.query_params.get("format", "json" if wire.JSON in request.headers.get("accept", "") else "note")
     if form not in {"json", "note"}:
         raise BadRequest("format takes one of note, json.")
-    await _reach_end(services, tenant_id)
-    signed = await _sign(services, tenant_id)
+    await reach_end(services, tenant_id)
+    signed = await sign(services, tenant_id)
     if form == "note":
         return Response(signed.note, media_type=NOTE)
     return wire.json(
@@ -111,7 +111,7 @@ async def _header(services: Services, tenant_id: UUID, seq: int) -> Header:
     return headers[0]
 
 
-async def _reach_end(services: Services, tenant_id: UUID) -> None:
+async def reach_end(services: Services, tenant_id: UUID) -> None:
     """Wait until the ledger holds what is in the log at this moment. Raises Busy if it does not get there."""
     wanted = (await services.ledger.reach(tenant_id)).last_seq
     reach = Reach(0, wanted)
@@ -126,7 +126,8 @@ async def _reach_end(services: Services, tenant_id: UUID) -> None:
         ) from None
 
 
-async def _sign(services: Services, tenant_id: UUID) -> Signed:
+async def sign(services: Services, tenant_id: UUID) -> Signed:
+    """A checkpoint of the ledger as it is. Raises Conflict if it does not continue what was signed, Busy."""
     try:
         return await services.signer.sign(tenant_id, keep=True)
     except ForkError as error:

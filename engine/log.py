@@ -74,6 +74,20 @@ class EventLog:
         rows = await self._pool.fetch(query, tenant_id, limit, *values)
         return [LoggedEvent(**dict(row)) for row in rows]
 
+    async def places(
+        self, tenant_id: UUID, stream_id: UUID, versions: Sequence[int]
+    ) -> dict[int, tuple[int, datetime]]:
+        """The seq and the time of events of one stream, by their version."""
+        rows = await self._pool.fetch(_PLACES, tenant_id, stream_id, versions)
+        return {row["version"]: (row["seq"], row["recorded_at"]) for row in rows}
+
+
+_PLACES = """
+    SELECT version, seq, recorded_at
+    FROM rollbook.events
+    WHERE tenant_id = $1 AND stream_id = $2 AND version = ANY ($3)
+"""
+
 
 def _query(selection: Selection) -> tuple[str, list[object]]:
     given = {name: value for name in _CONDITIONS if (value := getattr(selection, name)) is not None}

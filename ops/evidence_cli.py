@@ -6,8 +6,9 @@ from uuid import UUID
 
 import typer
 
+from api.evidence import Query
 from ops import verify
-from ops.evidence import Query, export
+from ops.evidence import export
 from ops.options import Data, TenantName
 from ops.roster import moment_of
 from ops.serve import DATA

@@ -52,7 +52,7 @@ class Signer:
     def __init__(self, pool: asyncpg.Pool, ledger: Ledger, find_key: FindKey) -> None:
         self._pool = pool
         self._ledger = ledger
-        self._find_key = find_key
+        self.find_key = find_key
 
     async def sign(self, tenant_id: UUID, *, keep: bool) -> Signed:
         """Sign the tree as it is now. `keep` is for one that is given to somebody: it will not be replaced by later
@@ -80,7 +80,7 @@ class Signer:
             current = read_verifier_key(state["vkey"])
         except NoteError as error:
             raise NoKeyError(f"The ledger's key in the database cannot be read: {error}") from None
-        return self._find_key(current)
+        return self.find_key(current)
 
     async def _checked_root(self, tenant_id: UUID, state: asyncpg.Record, size: int) -> bytes:
         """The root at a size, if the tree continues the last checkpoint, by what was signed then."""

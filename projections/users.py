@@ -153,6 +153,11 @@ class Users:
         found = await page.fetch(self._pool, _TABLE, COLUMNS, total, tenant_id, condition, part)
         return Page([user_of(row) for row in found.rows], found.total, found.last)
 
+    async def names(self, tenant_id: UUID, ids: Sequence[UUID]) -> dict[UUID, str]:
+        """The userNames of these users, of those among them whose data were not erased."""
+        rows = await self._pool.fetch(_NAMES, tenant_id, ids)
+        return {row["id"]: row["name"] for row in rows if row["name"]}
+
     async def all(self, tenant_id: UUID, after: UUID | None, limit: int, *, active: bool | None) -> list[User]:
         """Everybody, deleted people included, in the order of their creation, from behind `after`."""
         rows = await self._pool.fetch(_ALL.format(columns=COLUMNS), tenant_id, after or UUID(int=0), limit, active)
@@ -161,6 +166,8 @@ class Users:
 
 _TABLE = "rollbook.users"
 _KNOWN = "SELECT coalesce(sum(active + inactive), 0) FROM rollbook.seats WHERE tenant_id = $1"
+
+_NAMES = "SELECT id, attributes ->> 'userName' AS name FROM rollbook.users WHERE tenant_id = $1 AND id = ANY ($2)"
 
 _ALL = """
     SELECT {columns}

@@ -67,6 +67,25 @@ def plain(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
+def readable(value: Any) -> str:
+    """A value of an attribute in words: elements with their type, the parts of what is complex."""
+    if isinstance(value, list):
+        return ", ".join(map(readable, value))
+    if not isinstance(value, dict):
+        return {True: "yes", False: "no"}.get(value, plain(value)) if isinstance(value, bool) else plain(value)
+    rest = {name: each for name, each in value.items() if name not in {"type", "primary"}}
+    main = next((rest.pop(name) for name in ("value", "formatted", "display") if name in rest), None)
+    said = [plain(main)] if main is not None else []
+    said += [f"{name} {plain(each)}" for name, each in rest.items() if each != main]
+    kinds = [str(value["type"])] * ("type" in value) + ["primary"] * (value.get("primary") is True)
+    return "; ".join(said) + (f" ({', '.join(kinds)})" if kinds else "")
+
+
+def short(name: str) -> str:
+    """An attribute's name without the schema that it is from."""
+    return name.rpartition(":")[2] if name.startswith("urn:") else name
+
+
 def _static(name: str) -> str:
     """The address of a file of ours, which changes with its content."""
     return f"/console/static/{name}?v={_DIGESTS[name]}"
@@ -83,7 +102,8 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters |= {"moment": moment, "number": number, "plain": plain}
+_TEMPLATES.filters |= {"moment": moment, "number": number, "plain": plain, "readable": readable, "short": short}
+_TEMPLATES.tests |= {"moment": lambda value: isinstance(value, datetime)}
 _TEMPLATES.globals |= {"static": _static, "now": lambda: datetime.now(UTC)}
 
 

@@ -5,13 +5,29 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from api.console import html, overview, sign_in, tokens
+from api.console import audit, html, ledger, overview, people, person, sign_in, sync, tokens
 from api.console.visit import Handler
 
 PAGES: dict[str, dict[str, Handler]] = {
     "/console": {"GET": overview.show},
     "/console/sign-in": {"GET": sign_in.show, "POST": sign_in.sign_in},
     "/console/sign-out": {"POST": sign_in.sign_out},
+    "/console/people": {"GET": people.show},
+    "/console/people/{id}": {"GET": person.show},
+    "/console/people/{id}/edit": {"GET": person.show_form, "POST": person.edit},
+    "/console/people/{id}/active": {"GET": person.ask_whether_active, "POST": person.set_active},
+    "/console/people/{id}/erase": {"GET": person.ask_whether_to_erase, "POST": person.erase},
+    "/console/audit": {"GET": audit.show_events},
+    "/console/audit/events/{seq}": {"GET": audit.show_event},
+    "/console/audit/local-edits": {"GET": audit.show_local_edits},
+    "/console/audit/changes": {"GET": audit.show_changes},
+    "/console/audit/questions": {"GET": audit.show_questions},
+    "/console/audit/questions/{name}": {"GET": audit.show_question},
+    "/console/audit/files/{name}": {"GET": audit.take_file},
+    "/console/audit/evidence": {"GET": ledger.show},
+    "/console/audit/evidence/checkpoint": {"GET": ledger.take_checkpoint},
+    "/console/audit/evidence/file": {"GET": ledger.take_evidence},
+    "/console/sync": {"GET": sync.show},
     "/console/tokens": {"GET": tokens.show},
     "/console/tokens/{id}/revoke": {"GET": tokens.ask_to_revoke, "POST": tokens.revoke},
 }

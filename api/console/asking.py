@@ -1,0 +1,97 @@
+"""Asks an audit question for a page of the console, by the page's own filters."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from api import parameters
+from api.console.visit import Visit
+from api.event_questions import is_idle_poll
+from api.inquiry import inquire
+from engine.refusals import BadRequest, NotFound
+from projections.question import Question
+
+A_PAGE = 50  # rows
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows of an answer; the address of those behind them, None at the end; and why there are none, if it was wrong."""
+
+    rows: Sequence[Any]
+    next: str | None = None
+    first: str | None = None
+    as_of_seq: int | None = None
+    wrong: str = ""
+
+    @property
+    def status(self) -> int:
+        return 400 if self.wrong else 200
+
+
+async def ask(
+    visit: Visit, question: Question[Any, Any], given: Mapping[str, str] | None = None, *, limit: int = A_PAGE
+) -> Answer:
+    """The page of the answer that the address asks for; looking at it is noted.
+
+    `given` holds the parameters, those of the page's address unless it says otherwise. What cannot be asked is told in
+    the answer, for a page with a form.
+    """
+    asked_for = dict(visit.query if given is None else given)
+    asked_for.pop("done", None)
+    after = None if "after" in question.asked.__struct_fields__ else asked_for.pop("after", None)
+    try:
+        asked = parameters.read(question.asked, asked_for)
+        inquiry = await inquire(visit.services.pool, visit.tenant_id, question, asked)
+        page = await inquiry.page(after, limit)
+    except BadRequest as refusal:
+        return Answer([], wrong=refusal.detail)
+    except NotFound:  # that nobody is there is an answer, too
+        visit.note(question.name, 0, asked_for)
+        raise
+    if not is_idle_poll(asked, page.rows):
+        visit.services.accesses.note(inquiry.accessed(len(page.rows)), visit.cause)
+    behind = inquiry.next_parameters(page)
+    path = {name: value for name, value in (behind or {}).items() if name not in visit.request.path_params}
+    return Answer(
+        rows=page.rows,
+        next=f"{visit.path}?{urlencode(path)}" if behind else None,
+        first=visit.link(after=None, before=None, as_of_seq=None, to_seq=None) if _is_behind(visit) else None,
+        as_of_seq=inquiry.settled.to_seq,
+    )
+
+
+def _is_behind(visit: Visit) -> bool:
+    return bool({"after", "before"} & visit.query.keys())
+
+
+@dataclass(frozen=True)
+class Names:
+    """What ids on a page are called: people by their userName, tokens by the name that they were given."""
+
+    people: Mapping[UUID, str]
+    tokens: Mapping[str, str]
+
+    def person(self, user_id: UUID) -> str:
+        """The userName; the beginning of the id for one who is erased, or no person."""
+        return self.people.get(user_id) or f"{str(user_id)[:8]}…"
+
+    def actor(self, actor: str) -> str:
+        """Who did something, as far as it is known here: a token by its name."""
+        if actor in self.tokens:
+            return f"token “{self.tokens[actor]}”"
+        if actor.startswith("uid:"):
+            return f"operator, account {actor[4:]}"
+        return actor
+
+
+async def names(visit: Visit, rows: Sequence[Any]) -> Names:
+    """Of everybody who stands in the rows. Two statements."""
+    ids = {each.user_id for each in rows if getattr(each, "user_id", None) is not None}
+    tokens = await visit.services.tenants.tokens(visit.tenant_id)
+    return Names(
+        people=await visit.services.users.names(visit.tenant_id, list(ids)) if ids else {},
+        tokens={str(each.id): each.name for each in tokens},
+    )

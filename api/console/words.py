@@ -1,0 +1,75 @@
+"""What the console calls things: plain words for events, sources and fates."""
+
+from typing import Any
+
+from api.v1_types import EventShown
+from engine.events import AuditAccessed, EvidenceExported, RequestRefused, decode
+
+EVENTS = {
+    "UserProvisioned": "Created",
+    "AttributesChanged": "Attributes changed",
+    "RoleAssigned": "Role changed",
+    "Deactivated": "Deactivated",
+    "Reactivated": "Reactivated",
+    "UserDeleted": "Deleted by the directory",
+    "PersonalDataErased": "Personal data erased",
+    "GroupProvisioned": "Group created",
+    "GroupChanged": "Group changed",
+    "MembersAdded": "Members added",
+    "MembersRemoved": "Members removed",
+    "MemberAwaited": "Member awaited",
+    "MemberJoined": "Awaited member joined",
+    "GroupDeleted": "Group deleted",
+    "TenantRegistered": "Tenant registered",
+    "SettingsChanged": "Settings changed",
+    "TokenIssued": "Token issued",
+    "TokenRevoked": "Token revoked",
+    "RequestRefused": "Write refused",
+    "AuditAccessed": "Audit looked at",
+    "EvidenceExported": "Audit exported",
+}
+SOURCES = {
+    "directory": "directory",
+    "local": "local edit",
+    "operator": "operator",
+    "engine": "Rollbook itself",
+}
+
+
+FATES = {
+    "standing": "still stands",
+    "overwritten": "overwritten by the directory",
+    "confirmed": "confirmed by the directory",
+    "edited again": "edited again",
+    "person deleted": "person deleted",
+}
+KINDS = {
+    "joined": "joined",
+    "left": "left",
+    "returned": "came back",
+    "role": "other role",
+    "attributes": "other attributes",
+}
+
+
+def event(type_: str) -> str:
+    return EVENTS.get(type_, type_)
+
+
+def told(shown: EventShown) -> str:
+    """What a note says: which write was refused and why, or what was looked at."""
+    match decode(bytes(shown.data)) if shown.data is not None else None:
+        case RequestRefused() as refused:
+            return f"{refused.status}: {refused.detail}"
+        case EvidenceExported() as exported:
+            return f"{exported.question}, {exported.rows:,} rows as {exported.format}"
+        case AuditAccessed() as accessed:
+            return f"{accessed.question}, {accessed.rows:,} rows"
+        case _:
+            return ""
+
+
+def compared(shown: EventShown) -> list[tuple[str, Any, Any]]:
+    """What an event changed: the attribute, its value before and after."""
+    before, after = shown.before or {}, shown.after or {}
+    return [(name, before.get(name), after.get(name)) for name in dict.fromkeys((*before, *after))]
