@@ -38,6 +38,7 @@ from ops import (
 from ops import serve as service
 from ops.audit_cli import app as audit_app
 from ops.database import open_database
+from ops.entra_cli import app as entra_app
 from ops.evidence_cli import verify_command
 from ops.options import Data, TenantName
 from ops.schema_cli import app as schema_app
@@ -62,6 +63,7 @@ token_app = typer.Typer(help="Secret tokens of a tenant.", no_args_is_help=True,
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(token_app, name="token")
 app.add_typer(schema_app, name="schema")
+app.add_typer(entra_app, name="entra")
 app.add_typer(audit_app, name="audit")
 app.command("verify")(verify_command)
 app.add_typer(ledger_cli.app, name="ledger")
