@@ -26,6 +26,7 @@ from api import (
     v1,
     v1_audit,
     v1_ledger,
+    v1_tokens,
 )
 from api.console.routes import PAGES, STATIC
 from api.exchange import Exchange
@@ -70,6 +71,9 @@ async def _unknown_scim_address(request: Request) -> NoReturn:
 
 
 SCIM = "/scim/v2"
+
+# What is done at the address of a question.
+BESIDE: dict[str, dict[str, Handler]] = {"/v1/tokens": {"POST": v1_tokens.issue}}
 
 ROUTES: list[Route] = [
     address("/healthz", GET=health.healthz),
@@ -118,7 +122,8 @@ ROUTES: list[Route] = [
     address("/v1/proofs/inclusion", GET=v1_ledger.prove_inclusion),
     address("/v1/proofs/consistency", GET=v1_ledger.prove_consistency),
     address("/v1/ledger-keys", GET=v1_ledger.list_keys),
-    *(address(each.address, GET=v1_audit.handler(each)) for each in QUESTIONS),
+    address("/v1/tokens/{id}", DELETE=v1_tokens.revoke),
+    *(address(each.address, GET=v1_audit.handler(each), **BESIDE.get(each.address, {})) for each in QUESTIONS),
     address("/v1/openapi.json", GET=openapi.document),
     *(address(path, **handlers) for path, handlers in PAGES.items()),
     Route("/scim/{path:path}", _unknown_scim_address, methods=ANY_METHOD),
