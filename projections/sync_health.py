@@ -214,7 +214,7 @@ _CYCLES = f"""
 """  # noqa: S608  constants
 
 # A request without a free seat is 403, too, but was let in.
-_TURNED_AWAY = "(refusal IN ('NotAuthenticated', 'Forbidden'))"
+_TURNED_AWAY = "(refusal IN ('NotAuthenticated', 'BearerTwice', 'Forbidden'))"
 
 _CALLED = "SELECT at FROM rollbook.request_log WHERE tenant_id = $1"
 _ADMITTED = f"({_CALLED} AND {_TURNED_AWAY} IS NOT TRUE ORDER BY at DESC LIMIT 1)"

@@ -10,6 +10,7 @@ from tests.browsers import Served, chromium, serving, signed_in, window
 from tests.conftest import register
 
 PAGES = (
+    "setup",
     "people",
     "audit",
     "audit/local-edits",

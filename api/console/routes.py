@@ -5,7 +5,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from api.console import audit, html, ledger, overview, people, person, sign_in, sync, tokens
+from api.console import audit, html, ledger, overview, people, person, setup, sign_in, sync, tokens
 from api.console.visit import Handler
 
 PAGES: dict[str, dict[str, Handler]] = {
@@ -28,7 +28,10 @@ PAGES: dict[str, dict[str, Handler]] = {
     "/console/audit/evidence/checkpoint": {"GET": ledger.take_checkpoint},
     "/console/audit/evidence/file": {"GET": ledger.take_evidence},
     "/console/sync": {"GET": sync.show},
-    "/console/tokens": {"GET": tokens.show},
+    "/console/setup": {"GET": setup.show},
+    "/console/setup/mapping": {"POST": setup.merge_mapping},
+    "/console/tokens": {"GET": tokens.show, "POST": tokens.issue},
+    "/console/tokens/{id}/rotate": {"GET": tokens.ask_to_rotate, "POST": tokens.rotate},
     "/console/tokens/{id}/revoke": {"GET": tokens.ask_to_revoke, "POST": tokens.revoke},
 }
 
