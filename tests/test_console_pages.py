@@ -9,7 +9,17 @@ from ops.database import Database
 from tests.browsers import Served, chromium, serving, signed_in, window
 from tests.conftest import register
 
-PAGES = ("people", "audit", "audit/local-edits", "audit/changes", "audit/questions", "audit/questions/roster", "audit/evidence", "sync", "tokens")
+PAGES = (
+    "people",
+    "audit",
+    "audit/local-edits",
+    "audit/changes",
+    "audit/questions",
+    "audit/questions/roster",
+    "audit/evidence",
+    "sync",
+    "tokens",
+)
 
 
 @pytest.fixture

@@ -5,12 +5,14 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from api.console import audit, html, ledger, overview, people, person, sign_in, sync, tokens
+from api.console import audit, html, ledger, overview, people, person, sign_in, sign_in_by_issuer, sync, tokens
 from api.console.visit import Handler
 
 PAGES: dict[str, dict[str, Handler]] = {
     "/console": {"GET": overview.show},
     "/console/sign-in": {"GET": sign_in.show, "POST": sign_in.sign_in},
+    sign_in_by_issuer.BEGIN: {"GET": sign_in_by_issuer.begin},
+    sign_in_by_issuer.CALLBACK: {"GET": sign_in_by_issuer.end},
     "/console/sign-out": {"POST": sign_in.sign_out},
     "/console/people": {"GET": people.show},
     "/console/people/{id}": {"GET": person.show},
