@@ -57,7 +57,9 @@ def _of_people(row: asyncpg.Record) -> Iterator[Mistake]:
 
 
 def _mistake(row: asyncpg.Record) -> Mistake:
-    return Mistake(code=row["code"], count=row["count"], last_at=row["last_at"], example=row["example"] or "")
+    """The example only where it can be nobody's name or address."""
+    example = (row["example"] or "") if row["code"] == "role_unknown" else ""
+    return Mistake(code=row["code"], count=row["count"], last_at=row["last_at"], example=example)
 
 
 def _of_tokens(rows: list[asyncpg.Record], now: datetime) -> Iterator[Mistake]:

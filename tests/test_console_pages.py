@@ -12,6 +12,7 @@ from tests.conftest import register
 PAGES = (
     "setup",
     "people",
+    "seats",
     "audit",
     "audit/local-edits",
     "audit/changes",

@@ -18,6 +18,7 @@ _TO_DO = {
     "mutability": "A mapping writes something that cannot be written, such as id. Take it out of the mapping.",
     "NotFound": "The directory writes to somebody who is not here any more. Its next full cycle creates them again.",
     "NotAuthenticated": "The token opens nothing any more. Issue a new one, and paste it as the Secret Token.",
+    "BearerTwice": "The word Bearer was pasted with the token. Paste the token alone: it begins with rb_.",
     "Forbidden": "The token lacks the scope scim. Issue another one with it, and paste it as the Secret Token.",
     "SeatLimitReached": "All seats are taken. Free some, or have the limit raised.",
     "PreconditionFailed": "Somebody else was faster; the directory tries again by itself.",

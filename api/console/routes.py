@@ -5,7 +5,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from api.console import audit, html, ledger, overview, people, person, setup, sign_in, sync, tokens
+from api.console import audit, html, ledger, overview, people, person, seats, setup, sign_in, sync, tokens
 from api.console.visit import Handler
 
 PAGES: dict[str, dict[str, Handler]] = {
@@ -17,7 +17,9 @@ PAGES: dict[str, dict[str, Handler]] = {
     "/console/people/{id}/edit": {"GET": person.show_form, "POST": person.edit},
     "/console/people/{id}/active": {"GET": person.ask_whether_active, "POST": person.set_active},
     "/console/people/{id}/erase": {"GET": person.ask_whether_to_erase, "POST": person.erase},
+    "/console/seats": {"GET": seats.show},
     "/console/audit": {"GET": audit.show_events},
+    "/console/audit/tail": {"GET": audit.show_tail},
     "/console/audit/events/{seq}": {"GET": audit.show_event},
     "/console/audit/local-edits": {"GET": audit.show_local_edits},
     "/console/audit/changes": {"GET": audit.show_changes},
