@@ -8,9 +8,11 @@ import asyncpg
 from api.accesses import Accesses
 from api.cursors import Cursors
 from api.gate import Gate
+from api.issuer import Issuer, IssuerSettings
 from api.last_calls import LastCalls
 from api.metrics import Metrics
 from api.request_writer import RequestWriter
+from api.seals import Seals
 from api.services import Services
 from api.store_metrics import StoreMetrics
 from engine.engine import Engine
@@ -48,17 +50,18 @@ async def open_services(  # noqa: PLR0913  what an operator can choose
     metrics_token: str | None = None,
     measured_tenants: int = MEASURED_TENANTS,
     find_key: FindKey = no_key,
+    issuer: IssuerSettings | None = None,
 ) -> AsyncIterator[Services]:
     """The parts, with a pool of connections as the role `rollbook_service`, which may read and append only.
 
-    `find_key` gives the private half of the ledger's key.
+    `find_key` gives the private half of the ledger's key; `issuer` says who vouches for people in the console.
     """
     metrics = Metrics()
     async with asyncpg.create_pool(
         database_url, min_size=1, max_size=connections, command_timeout=30, reset=_leave_as_it_is
     ) as pool:
         users, groups, tenants, followers = Users(pool), Groups(pool), Tenants(pool), Followers(pool)
-        ledger = Ledger(pool)
+        ledger, seals = Ledger(pool), Seals(pool)
         gate = Gate(tenants, on_look_up=metrics.token_looked_up)
         engine = Engine(GroupCommit(EventStore(pool), metrics), users, groups, tenants, INLINE, metrics)
         yield Services(
@@ -67,7 +70,8 @@ async def open_services(  # noqa: PLR0913  what an operator can choose
             users=users,
             people=People(pool),
             groups=groups,
-            cursors=Cursors(pool),
+            cursors=Cursors(seals),
+            seals=seals,
             tenants=tenants,
             console_sessions=ConsoleSessions(pool),
             seats=Seats(pool),
@@ -84,4 +88,5 @@ async def open_services(  # noqa: PLR0913  what an operator can choose
             store_metrics=StoreMetrics(followers, LastCalls(pool, gate, measured_tenants)),
             public_url=public_url,
             metrics_token=metrics_token,
+            issuer=Issuer(issuer) if issuer else None,
         )

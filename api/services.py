@@ -9,8 +9,10 @@ from starlette.requests import HTTPConnection
 from api.accesses import Accesses
 from api.cursors import Cursors
 from api.gate import Gate
+from api.issuer import Issuer
 from api.metrics import Metrics
 from api.request_writer import RequestWriter
+from api.seals import Seals
 from api.store_metrics import StoreMetrics
 from engine.engine import Engine
 from engine.log import EventLog
@@ -32,7 +34,7 @@ class Services:
     """The parts of a running service.
 
     `public_url` is where clients reach it, if it is not where they say. `metrics_token` lets others than this machine
-    read the metrics.
+    read the metrics. `issuer` is asked by people who sign in to the console without a token.
     """
 
     pool: asyncpg.Pool
@@ -41,6 +43,7 @@ class Services:
     people: People
     groups: Groups
     cursors: Cursors
+    seals: Seals
     tenants: Tenants
     console_sessions: ConsoleSessions
     seats: Seats
@@ -57,6 +60,7 @@ class Services:
     store_metrics: StoreMetrics
     public_url: str | None = None
     metrics_token: str | None = None
+    issuer: Issuer | None = None
 
 
 def services_of(connection: HTTPConnection) -> Services:

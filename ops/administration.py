@@ -9,7 +9,6 @@ from uuid_utils.compat import uuid7
 
 from api import tokens
 from api.services import Services
-from engine import tenant
 from engine.store import Cause
 from ops.trouble import Trouble
 
@@ -21,8 +20,7 @@ def cause(tenant_id: UUID) -> Cause:
 
 async def tenant_id_of(services: Services, name: str) -> UUID:
     """The id that a tenant of this name has, or would have."""
-    store_id: UUID = await services.pool.fetchval("SELECT id FROM rollbook.store")
-    return tenant.tenant_id_of(store_id, name)
+    return await services.tenants.id_of(name)
 
 
 async def existing_tenant_id(services: Services, name: str) -> UUID:

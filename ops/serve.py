@@ -23,6 +23,7 @@ from engine.tenant import RegisterTenant
 from ops import administration, logs
 from ops.database import Database, open_database
 from ops.follow import Processes, prepare_signing
+from ops.issuer import issuer_settings
 from ops.ledger_key import KeyPlace
 from ops.postgres import EmbeddedPostgres
 from ops.retention import request_log_days
@@ -53,6 +54,7 @@ def serve(host: str, port: int, workers: int, data: Path) -> None:
     logs.configure()
     measured_tenants()
     request_log_days()
+    issuer_settings()
     listening = listen(host, port)
     _end_by_signal_is_no_failure()
     with listening, counting_together(workers), open_database(data, create=True) as database:
@@ -128,6 +130,7 @@ def application() -> Starlette:
             metrics_token=os.environ.get(_METRICS_TOKEN, "").strip() or None,
             measured_tenants=measured_tenants(),
             find_key=KeyPlace(Path(os.environ[_DATA])).find,
+            issuer=issuer_settings(),
         )
     )
 

@@ -13,7 +13,7 @@ from engine.engine import Outcome, State
 from engine.events import AnyEvent, TokenIssued, TokenRevoked
 from engine.settings import Settings
 from engine.streams import Recorded
-from engine.tenant import Tenant, Token
+from engine.tenant import Tenant, Token, tenant_id_of
 from projections.table import Table
 
 
@@ -123,6 +123,10 @@ class Tenants:
             tokens={each["id"]: _token(each) for each in tokens},
             created_at=row["created_at"],
         )
+
+    async def id_of(self, name: str) -> UUID:
+        """The id that a tenant of this name has, or would have."""
+        return tenant_id_of(await self._pool.fetchval("SELECT id FROM rollbook.store"), name)
 
     async def list(self) -> list[TenantListed]:
         """All tenants of the store, for its operator."""

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from api.app import create_app
 from api.composition import open_services
+from api.issuer import IssuerSettings
 from api.services import Services
 from engine.resource import Values
 from engine.tenant import ChangeSettings, RegisterTenant, RevokeToken
@@ -136,15 +138,21 @@ async def issue(services: Services, tenant_id: UUID, *scopes: str, life: timedel
     return await administration.issue_token(services, tenant_id, "Test", scopes or ALL_SCOPES, expires_at)
 
 
-@pytest.fixture
-async def directory(database: Database) -> AsyncIterator[Directory]:
-    app = create_app(lambda: open_services(database.service_url))
+@asynccontextmanager
+async def directory_in(database: Database, issuer: IssuerSettings | None = None) -> AsyncIterator[Directory]:
+    app = create_app(lambda: open_services(database.service_url, issuer=issuer))
     async with app.router.lifespan_context(app):
         services = app.state.services
         tenant_id = await register(services, "contoso")
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://rollbook.test") as client:
             yield Directory(client, services, tenant_id, await issue(services, tenant_id))
+
+
+@pytest.fixture
+async def directory(database: Database) -> AsyncIterator[Directory]:
+    async with directory_in(database) as found:
+        yield found
 
 
 @pytest.fixture

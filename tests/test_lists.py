@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from api import cursors
+from api.seals import Seals
 from engine.refusals import ExpiredCursor
 from projections.order import Place
 from tests.conftest import Directory, issue, register
@@ -168,7 +169,7 @@ async def test_a_cursor_shows_nobodys_data_and_expires(directory: Directory, mon
     text = await found.write(place, directory.tenant_id, "q")
     assert text != await found.write(place, directory.tenant_id, "q")
     assert b"Ann" not in base64.urlsafe_b64decode(text + "===")
-    assert await cursors.Cursors(directory.services.pool).read(text, directory.tenant_id, "q") == place
+    assert await cursors.Cursors(Seals(directory.services.pool)).read(text, directory.tenant_id, "q") == place
 
     later = time.time() + cursors.LIFE + 1
     monkeypatch.setattr(time, "time", lambda: later)

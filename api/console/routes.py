@@ -5,12 +5,28 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from api.console import audit, html, ledger, overview, people, person, seats, setup, sign_in, sync, tokens
+from api.console import (
+    audit,
+    html,
+    ledger,
+    operations,
+    overview,
+    people,
+    person,
+    seats,
+    setup,
+    sign_in,
+    sign_in_by_issuer,
+    sync,
+    tokens,
+)
 from api.console.visit import Handler
 
 PAGES: dict[str, dict[str, Handler]] = {
     "/console": {"GET": overview.show},
     "/console/sign-in": {"GET": sign_in.show, "POST": sign_in.sign_in},
+    sign_in_by_issuer.BEGIN: {"GET": sign_in_by_issuer.begin},
+    sign_in_by_issuer.CALLBACK: {"GET": sign_in_by_issuer.end},
     "/console/sign-out": {"POST": sign_in.sign_out},
     "/console/people": {"GET": people.show},
     "/console/people/{id}": {"GET": person.show},
@@ -30,6 +46,7 @@ PAGES: dict[str, dict[str, Handler]] = {
     "/console/audit/evidence/checkpoint": {"GET": ledger.take_checkpoint},
     "/console/audit/evidence/file": {"GET": ledger.take_evidence},
     "/console/sync": {"GET": sync.show},
+    "/console/operations": {"GET": operations.show},
     "/console/setup": {"GET": setup.show},
     "/console/setup/mapping": {"POST": setup.merge_mapping},
     "/console/tokens": {"GET": tokens.show, "POST": tokens.issue},

@@ -24,7 +24,7 @@ _ROLES: tuple[tuple[str, Role], ...] = (("admin", "owner"), ("audit:read", "audi
 
 async def show(request: Request) -> Response:
     """The form."""
-    return _form(request, safe_next(request.query_params.get("next", "")))
+    return form_page(request, safe_next(request.query_params.get("next", "")))
 
 
 async def sign_in(request: Request) -> Response:
@@ -36,7 +36,7 @@ async def sign_in(request: Request) -> Response:
     try:
         admission, role = await _admitted(services_of(request), form.get("token", ""))
     except (NotAuthenticated, Forbidden) as refusal:
-        return _form(request, target, status=refusal.status, wrong=refusal.detail)
+        return form_page(request, target, status=refusal.status, wrong=refusal.detail)
     ends_at = min(datetime.now(UTC) + LONGEST, admission.expires_at)
     session = NewSession(
         tenant_id=admission.tenant_id,
@@ -105,12 +105,15 @@ async def sign_out(visit: Visit) -> Response:
     return response
 
 
-def _form(request: Request, target: str, status: int = 200, wrong: str = "") -> Response:
+def form_page(request: Request, target: str, status: int = 200, wrong: str = "") -> Response:
+    """The form, with what was wrong the last time; and the way to the issuer, if there is one."""
+    issuer = services_of(request).issuer
     return html.page(
         "sign-in.html",
         status,
         visit=None,
         target=target,
         wrong=wrong,
+        issuer=issuer.settings.name if issuer else None,
         is_out=request.query_params.get("done") == "signed-out",
     )
