@@ -26,7 +26,9 @@ from api import (
     v1,
     v1_audit,
     v1_ledger,
+    v1_tokens,
 )
+from api.call import call_of
 from api.console.routes import PAGES, STATIC
 from api.exchange import Exchange
 from api.questions import QUESTIONS
@@ -62,6 +64,11 @@ async def _not_offered(request: Request) -> NoReturn:
     raise NotImplementedHere("This part of SCIM is not offered; /ServiceProviderConfig says what is.")
 
 
+async def _astray(request: Request) -> NoReturn:
+    call_of(request).is_astray = True
+    await _unknown_scim_address(request)
+
+
 async def _unknown_scim_address(request: Request) -> NoReturn:
     await services_of(request).gate.admit(request, scim_users.SCOPE)
     raise NotFound(
@@ -70,6 +77,12 @@ async def _unknown_scim_address(request: Request) -> NoReturn:
 
 
 SCIM = "/scim/v2"
+
+# Where a directory calls whose Tenant URL was written without /scim/v2: it is told so, and its admin sees it.
+ASTRAY = ("/Users", "/Groups", "/v2/Users", "/v2/Groups", "/Users/{rest:path}", "/Groups/{rest:path}")
+
+# What is done at the address of a question.
+BESIDE: dict[str, dict[str, Handler]] = {"/v1/tokens": {"POST": v1_tokens.issue}}
 
 ROUTES: list[Route] = [
     address("/healthz", GET=health.healthz),
@@ -118,11 +131,13 @@ ROUTES: list[Route] = [
     address("/v1/proofs/inclusion", GET=v1_ledger.prove_inclusion),
     address("/v1/proofs/consistency", GET=v1_ledger.prove_consistency),
     address("/v1/ledger-keys", GET=v1_ledger.list_keys),
-    *(address(each.address, GET=v1_audit.handler(each)) for each in QUESTIONS),
+    address("/v1/tokens/{id}", DELETE=v1_tokens.revoke),
+    *(address(each.address, GET=v1_audit.handler(each), **BESIDE.get(each.address, {})) for each in QUESTIONS),
     address("/v1/openapi.json", GET=openapi.document),
     *(address(path, **handlers) for path, handlers in PAGES.items()),
     Route("/scim/{path:path}", _unknown_scim_address, methods=ANY_METHOD),
     Route("/scim", _unknown_scim_address, methods=ANY_METHOD),
+    *(Route(path, _astray, methods=ANY_METHOD) for path in ASTRAY),
 ]
 
 

@@ -29,6 +29,7 @@ class Call:
     admission: Admission | None = None
     visitor: Cause | None = None  # of the console, whom a session admits and no token
     source: Source = "directory"
+    is_astray: bool = False  # whether a directory asks where SCIM is not, for its Tenant URL is wrong
     actor: str | None = None
     user_id: UUID | None = None
     subject: dict[str, str] = field(default_factory=dict)

@@ -76,7 +76,7 @@ class Exchange:
             _write_line(scope, call, status, seconds)
             services = services_of(HTTPConnection(scope))
             services.metrics.answered(_route(scope), scope["method"], status, seconds, call.refusal)
-            if call.presented and wire.is_scim(scope["path"]):
+            if call.presented and (call.is_astray or wire.is_scim(scope["path"])):
                 services.request_writer.note(_row(scope, call, call.presented, status, seconds))
 
 

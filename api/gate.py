@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from api.call import call_of
 from engine import tokens
-from engine.refusals import Forbidden, NotAuthenticated
+from engine.refusals import BearerTwice, Forbidden, NotAuthenticated
 from projections.tenants import Admission, Tenants
 
 REMEMBERED = 3.0  # seconds; a token that was revoked elsewhere is refused after this time, and a setting holds
@@ -48,7 +48,10 @@ class Gate:
         Raises NotAuthenticated (401) or Forbidden (403). No statement if the token was seen just now, one otherwise.
         """
         call = call_of(request)
-        call.presented = await self.look_up(request.headers.getlist("authorization"))
+        text = _bearer(request.headers.getlist("authorization"))
+        call.presented = await self._known(_after_bearer(text))
+        if text != _after_bearer(text):
+            raise BearerTwice('The word "Bearer" stands twice: paste the secret token alone, beginning with rb_.')
         call.admission = admission = self.valid(call.presented)
         if not admission.scopes.intersection(scopes):
             raise Forbidden(
@@ -59,7 +62,10 @@ class Gate:
 
     async def look_up(self, headers: list[str]) -> Admission:
         """What the token opens, or would open if it were still valid. Raises NotAuthenticated if it is not known."""
-        admission = await self._look_up(_bearer(headers))
+        return await self._known(_bearer(headers))
+
+    async def _known(self, text: str) -> Admission:
+        admission = await self._look_up(text)
         if admission is None:
             raise NotAuthenticated("This token is not known here. Was it issued by another installation?")
         return admission
@@ -125,10 +131,12 @@ def _bearer(headers: list[str]) -> str:
     scheme, _, text = headers[0].strip().partition(" ")
     if scheme.lower() != "bearer":
         raise NotAuthenticated("The Authorization header must be of the form: Bearer rb_…")
-    text = text.strip()
-    if text.lower().startswith("bearer "):
-        raise NotAuthenticated('The word "Bearer" stands twice: paste the secret token alone, beginning with rb_.')
-    return text
+    return text.strip()
+
+
+def _after_bearer(text: str) -> str:
+    """The token of an admin who pasted "Bearer rb_…": it is known whose mistake that is."""
+    return text[len("bearer ") :].strip() if text.lower().startswith("bearer ") else text
 
 
 def _credentials(text: str) -> tuple[UUID, str]:

@@ -16,6 +16,7 @@ from api.parameters import Parameter, parameters
 from api.questions import QUESTIONS
 from api.v1 import ErasureAsked
 from api.v1_audit import SCOPES
+from api.v1_tokens import TokenAsked, TokenEnded, TokenSecret
 from api.v1_types import (
     CheckpointShown,
     ConsistencyProof,
@@ -44,6 +45,7 @@ class Operation(Struct, frozen=True):
     parameters: Sequence[dict[str, Any]] = ()
     body: type[Struct] | None = None
     also_text: bool = False
+    status: int = 200
 
 
 def _parameter(name: str, description: str, schema: dict[str, Any], place: str = "query") -> dict[str, Any]:
@@ -61,6 +63,7 @@ _TIME = {"type": "string", "format": "date-time"}
 _NUMBER = {"type": "integer", "minimum": 0}
 _PLACE = {"type": "integer", "minimum": 1}
 _ID = _parameter("id", "The person's id.", _UUID, "path")
+_ACTOR = _parameter("X-Rollbook-Actor", "The id of the person who asks.", {"type": "string"}, "header")
 _EXPORT = _parameter("id", "The id of the request that asked for the file.", _UUID, "path")
 _TEXT = {"type": "string"}
 _FORMAT = _parameter(
@@ -112,7 +115,7 @@ OPERATIONS = (
         "Erase a person's data for good; the certificate",
         ("admin",),
         Certificate,
-        (_ID, _parameter("X-Rollbook-Actor", "The id of the person who asks.", {"type": "string"}, "header")),
+        (_ID, _ACTOR),
         body=ErasureAsked,
     ),
     Operation("/v1/exports/{id}", "get", "What was noted of an export", SCOPES, Manifest, (_EXPORT,)),
@@ -148,6 +151,24 @@ OPERATIONS = (
         ),
     ),
     Operation("/v1/ledger-keys", "get", "The keys that sign checkpoints", ("audit:read",), LedgerKeys),
+    Operation(
+        "/v1/tokens",
+        "post",
+        "Issue a token; its text, this once",
+        ("admin",),
+        TokenSecret,
+        (_ACTOR,),
+        body=TokenAsked,
+        status=201,
+    ),
+    Operation(
+        "/v1/tokens/{id}",
+        "delete",
+        "Revoke a token, be it the one that asks",
+        ("admin",),
+        TokenEnded,
+        (_parameter("id", "The token's id.", _UUID, "path"), _ACTOR),
+    ),
     Operation("/v1/seats", "get", "How many seats are taken, now", ("people:read",), SeatCounts),
 )
 
@@ -205,7 +226,13 @@ def _schema(parameter: Parameter) -> dict[str, Any]:
 def describe() -> dict[str, Any]:
     """The document, the same for everybody."""
     _, components = msgspec.json.schema_components(
-        [*{each.answer: None for each in OPERATIONS}, Problem, ErasureAsked, *{each.row: None for each in QUESTIONS}],
+        [
+            *{each.answer: None for each in OPERATIONS},
+            Problem,
+            ErasureAsked,
+            TokenAsked,
+            *{each.row: None for each in QUESTIONS},
+        ],
         ref_template=_REFERENCE,
     )
     components["PersonEdit"] = _edit()
@@ -234,7 +261,10 @@ def _described(operation: Operation) -> dict[str, Any]:
         "security": [{"token": []}],
         "parameters": list(operation.parameters),
         "responses": {
-            "200": {"description": operation.summary, "content": _content(wire.JSON, operation.answer.__name__)},
+            str(operation.status): {
+                "description": operation.summary,
+                "content": _content(wire.JSON, operation.answer.__name__),
+            },
             "default": {"description": "Refused.", "content": _content(wire.PROBLEM, Problem.__name__)},
         },
     }
@@ -248,7 +278,7 @@ def _described(operation: Operation) -> dict[str, Any]:
 def _body(body: type[Struct]) -> dict[str, Any]:
     if body is Person:
         return {"required": True, "content": _content("application/merge-patch+json", "PersonEdit")}
-    return {"required": False, "content": _content(wire.JSON, body.__name__)}
+    return {"required": body is TokenAsked, "content": _content(wire.JSON, body.__name__)}
 
 
 def _content(media_type: str, name: str) -> dict[str, Any]:

@@ -81,7 +81,7 @@ async def _person_then(request: Request) -> Response:
 async def edit_user(request: Request) -> Response:
     """A local edit: JSON Merge Patch (RFC 7396) of the person; the directory may overwrite it."""
     services, call = await _admitted(request, WRITE)
-    call.source, call.actor = "local", _actor(request)
+    call.source, call.actor = "local", asked_actor(request)
     members = wire.as_object(await wire.read_json(request))
     catalog = scim_users.catalog_of(call)
     _check_names(members, catalog)
@@ -97,7 +97,7 @@ async def edit_user(request: Request) -> Response:
 async def erase_user(request: Request) -> Response:
     """Erase a person's data for good (GDPR article 17); the certificate."""
     services, call = await _admitted(request, ADMIN)
-    call.actor = _actor(request)
+    call.actor = asked_actor(request)
     await services.accesses.drain()  # looks that named the person, and are not noted yet
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
     basis = _basis(await wire.read_json(request)) if has_body else None
@@ -143,7 +143,7 @@ def _person(user: User) -> Response:
     return wire.json(v1_types.person(user), headers={"ETag": f'W/"{user.version}"'})
 
 
-def _actor(request: Request) -> str | None:
+def asked_actor(request: Request) -> str | None:
     """The person who edits, by the app's id: what could be a name is refused, for it would outlive an erasure."""
     actor = request.headers.get("x-rollbook-actor")
     if actor is not None and not _ACTOR.fullmatch(actor):

@@ -108,6 +108,10 @@ class NotAuthenticated(Refusal):
     status = 401
 
 
+class BearerTwice(NotAuthenticated):
+    """The word Bearer was pasted together with the token."""
+
+
 class Forbidden(Refusal):
     """The token does not allow this."""
 

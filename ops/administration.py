@@ -1,17 +1,15 @@
 """What the command line does to tenants and tokens: the engine's commands, asked by the operator."""
 
 import os
-import secrets
 import shlex
 from datetime import datetime
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from api import tokens
 from api.services import Services
-from engine import tokens
 from engine.store import Cause
-from engine.tenant import IssueToken
 from ops.trouble import Trouble
 
 
@@ -46,12 +44,6 @@ async def issue_token(  # noqa: PLR0913, PLR0917  what a token is made of
 ) -> str:
     """A new token's text, which is nowhere but in what this returns. With a user's id it is that person's own.
 
-    Raises Trouble if there is no such user.
+    Raises the Refusals of `tokens.issue`.
     """
-    user = await services.users.get(tenant_id, user_id) if user_id else None
-    if user_id and (user is None or user.is_deleted):
-        raise Trouble(f"There is no user with the id {user_id} in this tenant.")
-    secret = secrets.token_bytes(32)
-    command = IssueToken(uuid7(), name, scopes, tokens.digest(secret), expires_at, user_id)
-    await services.engine.administer(command, cause(tenant_id))
-    return tokens.write(tenant_id, secret)
+    return (await tokens.issue(services, cause(tenant_id), name, scopes, expires_at, user_id)).text

@@ -26,6 +26,7 @@ from msgspec import Struct
 from api.composition import open_services
 from ops import baseline
 from ops.bench_data import SMALL_HISTORY, Prepared, json_user, prepare_store
+from ops.bench_groups import FEW, additions
 from ops.database import OWNER_URL, Database, prepare
 from ops.load import Measured, measure, prepared
 from ops.postgres import EmbeddedPostgres
@@ -47,11 +48,12 @@ class Scale(Struct, frozen=True):
     turns: int
     few_users: int
     many_users: int
+    newcomers: int  # to the groups: more than are added meanwhile
     long_history: int
 
 
-FULL = Scale(seconds=3, turns=5, few_users=1_000, many_users=100_000, long_history=5_000)
-QUICK = Scale(seconds=0.5, turns=3, few_users=500, many_users=5_000, long_history=300)
+FULL = Scale(seconds=3, turns=5, few_users=1_000, many_users=100_000, newcomers=10_000, long_history=5_000)
+QUICK = Scale(seconds=0.5, turns=3, few_users=500, many_users=5_000, newcomers=1_000, long_history=300)
 
 
 def run(*, quick: bool) -> None:
@@ -75,7 +77,7 @@ async def _prepare(database: Database, scale: Scale) -> Prepared:
     await connection.execute(baseline.TABLE)
     await connection.close()
     async with open_services(database.service_url) as services:
-        found = await prepare_store(services, scale.few_users, scale.many_users, scale.long_history)
+        found = await prepare_store(services, scale.few_users, scale.many_users, scale.newcomers, scale.long_history)
     connection = await asyncpg.connect(database.owner_url)
     await connection.execute("VACUUM ANALYZE")
     await connection.close()
@@ -167,6 +169,8 @@ def _ratio(found: list[Measured], bares: list[Measured]) -> str:
 
 async def _growth(store: Prepared, scale: Scale, ours: int) -> None:
     """What a request costs as the store grows: its median time on one connection, in turns."""
+    to_large = additions(store.groups, [store.groups.large_id])
+    to_small = additions(store.groups, store.groups.small_ids)
     pairs: list[tuple[str, Requests, Requests]] = [
         (
             f"match among {scale.many_users:,} users, to {scale.few_users:,}",
@@ -177,6 +181,11 @@ async def _growth(store: Prepared, scale: Scale, ours: int) -> None:
             f"change after {scale.long_history:,} events, to {SMALL_HISTORY}",
             lambda: changes(store, [store.long_history_id]),
             lambda: changes(store, store.short_history_ids),
+        ),
+        (
+            f"add one member to {scale.many_users:,}, to {FEW}",
+            lambda: to_large,
+            lambda: to_small,
         ),
     ]
     rows = []

@@ -17,6 +17,7 @@ from engine.schema import CORE, ENTERPRISE
 from engine.tenant import RegisterTenant
 from engine.user import PatchUser, ProvisionUser, Terms
 from ops import administration
+from ops.bench_groups import PreparedGroups, prepare_groups
 
 SMALL_HISTORY = 10  # events
 SHORT = 200  # users with a small history
@@ -35,6 +36,7 @@ class Prepared(Struct, frozen=True):
     long_history_id: UUID
     many_token: str
     many_names: list[str]
+    groups: PreparedGroups
 
 
 def user(user_name: str) -> dict[str, object]:
@@ -56,23 +58,28 @@ def json_user() -> bytes:
     return msgspec.json.encode(user(f"{uuid4().hex}@contoso.example"))
 
 
-async def prepare_store(services: Services, few: int, many: int, long_history: int) -> Prepared:
+async def prepare_store(services: Services, few: int, many: int, newcomers: int, long_history: int) -> Prepared:
     small, large = await _tenant(services, "small"), await _tenant(services, "large")
     few_names = [f"person{number}@contoso.example" for number in range(few)]
     many_names = [f"person{number}@contoso.example" for number in range(many)]
     user_ids = await _provision(services, small, few_names)
-    await _provision(services, large, many_names)
+    many_ids = await _provision(services, large, many_names)
+    newcomer_ids = await _provision(
+        services, large, [f"newcomer{number}@contoso.example" for number in range(newcomers)]
+    )
     short_ids, long_id = user_ids[:SHORT], user_ids[-1]
     await _all([_change(services, small, user_id, SMALL_HISTORY - 1) for user_id in short_ids])
     await _change(services, small, long_id, long_history - 1)
+    many_token = await _token(services, large)
     return Prepared(
         token=await _token(services, small),
         user_ids=user_ids[SHORT:-1],
         few_names=few_names,
         short_history_ids=short_ids,
         long_history_id=long_id,
-        many_token=await _token(services, large),
+        many_token=many_token,
         many_names=many_names,
+        groups=await prepare_groups(services, large, many_token, many_ids, newcomer_ids),
     )
 
 

@@ -2,15 +2,13 @@
 
 import asyncio
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast, get_args
+from typing import Annotated, Any, cast, get_args
 from uuid import UUID
 
 import msgspec
@@ -19,8 +17,7 @@ import typer
 from api.services import Services
 from engine.refusals import Refusal
 from engine.settings import Role
-from engine.tenant import ChangeSettings, RegisterTenant, RevokeToken
-from engine.tokens import OWN
+from engine.tenant import ChangeSettings, RegisterTenant
 from ops import (
     administration,
     auditor_cli,
@@ -34,10 +31,12 @@ from ops import (
     replay,
     retention,
     roster,
+    token_cli,
 )
 from ops import serve as service
 from ops.audit_cli import app as audit_app
 from ops.database import open_database
+from ops.entra_cli import app as entra_app
 from ops.evidence_cli import verify_command
 from ops.options import Data, TenantName
 from ops.schema_cli import app as schema_app
@@ -58,20 +57,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 tenant_app = typer.Typer(help="Customer organisations.", no_args_is_help=True, rich_markup_mode=None)
-token_app = typer.Typer(help="Secret tokens of a tenant.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(tenant_app, name="tenant")
-app.add_typer(token_app, name="token")
+app.add_typer(token_cli.app, name="token")
 app.add_typer(schema_app, name="schema")
+app.add_typer(entra_app, name="entra")
 app.add_typer(audit_app, name="audit")
 app.command("verify")(verify_command)
 app.add_typer(ledger_cli.app, name="ledger")
 app.add_typer(auditor_cli.app, name="auditor")
-
-T = TypeVar("T")
-
-_LIFE = re.compile(r"([1-9]\d{0,5})([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_LONGEST_LIFE = timedelta(days=3650)
 
 
 @app.command()
@@ -185,76 +178,6 @@ def _role(text: str) -> dict[str, str]:
     value, _, display = text.partition("=")
     role = Role(value.strip(), display.strip() or value.strip().capitalize())
     return {"value": role.value, "display": role.display}
-
-
-@token_app.command("issue")
-def issue_token(  # noqa: PLR0913, PLR0917  options
-    tenant: TenantName,
-    name: Annotated[str, typer.Option(metavar="TEXT", help="What it is for; shown in lists.")],
-    scope: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What it opens, repeatable: scim (the default), people:read, people:write, audit:read, admin."
-        ),
-    ] = None,
-    user: Annotated[
-        UUID | None, typer.Option(metavar="ID", help="Whose own token it is: it opens /Me, and nothing else.")
-    ] = None,
-    expires_in: Annotated[str, typer.Option(metavar="TIME", help="How long it is valid: 365d, 12h, 30m.")] = "365d",
-    data: Data = DATA,
-) -> None:
-    """Issue a token and print it, alone, this once. It cannot be shown again."""
-    expires_at = datetime.now(UTC) + _life(expires_in)
-    scopes = tuple(scope or [OWN if user else "scim"])
-
-    async def work(services: Services) -> str:
-        tenant_id = await administration.existing_tenant_id(services, tenant)
-        return await administration.issue_token(services, tenant_id, name, scopes, expires_at, user)
-
-    typer.echo(with_services(data, work))
-
-
-def _life(text: str) -> timedelta:
-    match = _LIFE.fullmatch(text.strip().lower())
-    life = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta()
-    if not timedelta() < life <= _LONGEST_LIFE:
-        raise Trouble(f"--expires-in takes a time of up to ten years such as 365d, 12h or 30m, not {text!r}.")
-    return life
-
-
-@token_app.command("list")
-def list_tokens(tenant: TenantName, data: Data = DATA) -> None:
-    """List a tenant's tokens: when issued, last used, expired, revoked."""
-
-    async def work(services: Services) -> list[list[str]]:
-        tenant_id = await administration.existing_tenant_id(services, tenant)
-        return [
-            [str(each.id), each.name, ",".join(each.scopes)]
-            + [_moment(at) for at in (each.issued_at, each.used_at, each.expires_at, each.revoked_at)]
-            for each in await services.tenants.tokens(tenant_id)
-        ]
-
-    show_table(["id", "name", "scopes", "issued (UTC)", "last used", "expires", "revoked"], with_services(data, work))
-
-
-def _moment(at: datetime | None) -> str:
-    return f"{at:%Y-%m-%d %H:%M}" if at else "-"
-
-
-@token_app.command("revoke")
-def revoke_token(
-    token_id: Annotated[UUID, typer.Argument(help="The token's id, from: rollbook token list")],
-    tenant: TenantName,
-    data: Data = DATA,
-) -> None:
-    """End a token now; every worker refuses it within 5 seconds."""
-
-    async def work(services: Services) -> None:
-        tenant_id = await administration.existing_tenant_id(services, tenant)
-        await services.engine.administer(RevokeToken(token_id), administration.cause(tenant_id))
-
-    with_services(data, work)
-    typer.echo(f"Revoked {token_id}.")
 
 
 @app.command("replay")

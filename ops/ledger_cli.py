@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
 from uuid import UUID
@@ -17,6 +19,7 @@ from engine.checkpoint import origin_of, read_checkpoint
 from engine.note import NoteError, VerifierKey, read_note, split_notes
 from engine.tenant import tenant_id_of
 from ops import administration, logs
+from ops.checked import Checked, remember
 from ops.database import Database, open_database
 from ops.ledger_check import Check, Finding, Found, Verdict, verdict_of
 from ops.ledger_key import KEY, KeyPlace, prepare_key, rotate
@@ -106,6 +109,9 @@ def check(
     external = list(_external(checkpoint or []))
     with open_database(data) as database, progress("checking", "events") as report:
         found, troubles = asyncio.run(_check(database, KeyPlace(data), tenant, external, report))
+        trouble = asyncio.run(remember(database, found, troubles, is_of_all=tenant is None))
+    if trouble:
+        typer.echo(trouble, err=True)
     for line in _told(found, troubles):
         typer.echo(line)
     raise typer.Exit(_verdict(found, troubles))
@@ -134,13 +140,6 @@ class External(Struct, frozen=True):
     file: str
     origin: str
     note: str
-
-
-class Checked(Struct, frozen=True):
-    """A tenant, and what was found there."""
-
-    tenant: str
-    found: Found
 
 
 def _external(files: Sequence[Path]) -> Iterator[External]:
@@ -179,9 +178,10 @@ async def _check(
         checked = []
         for tenant_id, name in tenants.items():
             notes = [(each.file, each.note) for each in external if each.origin == origin_of(store_id, tenant_id)]
+            started_at, started = datetime.now(UTC), time.monotonic()
             async with connection.transaction():
                 found = await Check(connection, store_id, tenant_id, keys).run(notes, count)
-            checked.append(Checked(name, found))
+            checked.append(Checked(tenant_id, name, found, started_at, time.monotonic() - started))
         return checked, troubles
 
 

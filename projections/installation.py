@@ -158,6 +158,7 @@ _SINCE_3: tuple[str, ...] = (
     "checkpoints",
     "auditors",
     "console_sessions",
+    "checks",
 )
 
 # What version 3 changed in events.sql.

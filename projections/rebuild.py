@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from projections.batch import read_batch
 from projections.build import CannotApplyError
+from projections.checks import note_replay
 from projections.claim import AlreadyRunningError, Claim, claimed, taken_for_dead
 from projections.comparison import Difference, compare, pass_over_erased, read_differences
 from projections.connections import connected
@@ -99,6 +100,9 @@ async def rebuild(  # noqa: PLR0913  what an operator can choose
         pause = await rebuilding.swap(claim) if swap else None
         events = sum((await shadow.places()).values())
         await claim.check(connection)
+        if not swap:
+            seconds = time.monotonic() - claim.started
+            await note_replay(connection, target.wanted_by_name, seconds, is_of_all=tenant_id is None)
         await shadow.drop()
         return Summary(
             names=tuple(sorted(target.names)),

@@ -52,6 +52,11 @@ class SeatCurve:
         rows = await self._pool.fetch(_CHANGES, tenant_id, start, end, after_seq, limit)
         return [_taken(row) for row in rows]
 
+    async def seq_before_latest(self, tenant_id: UUID, number: int) -> int:
+        """The seq of the change behind which so many are left; 0 if there are not more of them."""
+        query = "SELECT seq FROM rollbook.seat_changes WHERE tenant_id = $1 ORDER BY seq DESC OFFSET $2 LIMIT 1"
+        return await self._pool.fetchval(query, tenant_id, number) or 0
+
     async def peaks_by_day(self, tenant_id: UUID, first: date, last: date) -> list[Peak]:
         """Of each day, without gaps: on one without a change, there were as many as before it."""
         return _peaks(await self._pool.fetch(_PEAKS, tenant_id, first, last, "day"))

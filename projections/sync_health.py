@@ -111,6 +111,11 @@ class SyncHealth:
         rows = await self._pool.fetch(_CYCLES, tenant_id, since, until, pause, limit)
         return [_cycle(row) for row in rows]
 
+    async def start_of_latest(self, tenant_id: UUID, since: datetime, requests: int) -> datetime:
+        """From when on there were at most so many requests; `since`, if there were not more of them."""
+        at = await self._pool.fetchval(_LATEST, tenant_id, since, requests)
+        return at or since
+
     async def state(self, tenant_id: UUID, now: datetime, interval: timedelta = INTERVAL) -> SyncState:
         """As far as requests are kept. A directory that never called owes nothing."""
         called_at, admitted_at, turned_away = await self._pool.fetchrow(_STATE, tenant_id)
@@ -214,7 +219,7 @@ _CYCLES = f"""
 """  # noqa: S608  constants
 
 # A request without a free seat is 403, too, but was let in.
-_TURNED_AWAY = "(refusal IN ('NotAuthenticated', 'Forbidden'))"
+_TURNED_AWAY = "(refusal IN ('NotAuthenticated', 'BearerTwice', 'Forbidden'))"
 
 _CALLED = "SELECT at FROM rollbook.request_log WHERE tenant_id = $1"
 _ADMITTED = f"({_CALLED} AND {_TURNED_AWAY} IS NOT TRUE ORDER BY at DESC LIMIT 1)"
@@ -231,6 +236,15 @@ _STATE = f"""
         ) AS turned_away
     FROM (SELECT {_ADMITTED} AS at) AS admitted
 """  # noqa: S608  constants
+
+_LATEST = """
+    SELECT at
+    FROM rollbook.request_log
+    WHERE tenant_id = $1 AND at >= $2
+    ORDER BY at DESC
+    OFFSET $3
+    LIMIT 1
+"""
 
 _TOKENS = f"""
     SELECT

@@ -33,8 +33,13 @@ class Target:
     apply: Callable[[Batch], Awaitable[None]]
 
     @property
+    def wanted_by_name(self) -> Sequence[tuple[str, Table]]:
+        """Each table that is to be compared and replaced, with the name of its projection."""
+        return [(name, table) for name, tables in self.tables.items() if name in self.names for table in tables]
+
+    @property
     def wanted_tables(self) -> Sequence[Table]:
-        return [table for name, tables in self.tables.items() if name in self.names for table in tables]
+        return [table for _, table in self.wanted_by_name]
 
 
 def names_of(target_name: str) -> frozenset[str]:

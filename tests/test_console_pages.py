@@ -10,7 +10,9 @@ from tests.browsers import Served, chromium, serving, signed_in, window
 from tests.conftest import register
 
 PAGES = (
+    "setup",
     "people",
+    "seats",
     "audit",
     "audit/local-edits",
     "audit/changes",

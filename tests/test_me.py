@@ -5,10 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from engine.refusals import InvalidValue
+from engine.refusals import InvalidValue, NotFound
 from ops import administration
 from ops.database import Database
-from ops.trouble import Trouble
 from tests.conftest import Directory
 from tests.test_cli import Shell
 
@@ -107,7 +106,7 @@ async def test_ones_own_token_has_that_scope_alone(directory: Directory, scopes:
 
 
 async def test_nobody_has_a_token_who_is_not_there(directory: Directory) -> None:
-    with pytest.raises(Trouble, match="no user"):
+    with pytest.raises(NotFound, match="no user"):
         await own_token(directory, "01a207dc-8416-75e2-94f2-4333f970c784")
 
 

@@ -464,6 +464,8 @@ async def test_the_service_has_the_right_to_read_every_table_and_no_other_right_
         **dict.fromkeys(("attribute_changes", "history", "identities", "local_edits"), "DELETE INSERT SELECT UPDATE"),
         "request_log": "INSERT SELECT",
         "auditors": "SELECT",
+        "checks": "SELECT",
+        "console_sessions": "DELETE INSERT SELECT",
         "prunes": "SELECT",
         "ledger_keys": "SELECT",
         "checkpoints": "DELETE INSERT SELECT UPDATE",

@@ -34,8 +34,9 @@ VERSION_1 = """
     REVOKE ALL ON rollbook.events, rollbook.heads FROM rollbook_auditor;
     DROP TABLE rollbook.projections, rollbook.places, rollbook.replays;
     DROP TABLE rollbook.history, rollbook.seat_changes, rollbook.seat_days;
+    DROP TABLE rollbook.checks;
     DROP TABLE rollbook.local_edits, rollbook.attribute_changes, rollbook.identities;
-    DROP TABLE rollbook.request_log, rollbook.prunes;
+    DROP TABLE rollbook.request_log, rollbook.prunes, rollbook.console_sessions;
     DROP TABLE rollbook.ledger_tiles, rollbook.checkpoints, rollbook.ledger_keys, rollbook.checkpoint_deliveries;
     DROP FUNCTION rollbook.prepare_request_log;
     DROP INDEX rollbook.events_by_actor, rollbook.events_by_token,

@@ -45,7 +45,17 @@ async def show_events(visit: Visit) -> Response:
         sources=SOURCES,
         formats=FORMATS,
         export=_export(visit, EVENTS),
+        # With filters, each look would be noted, and be new to the next one.
+        may_follow=not visit.query,
     )
+
+
+@for_role("auditor")
+async def show_tail(visit: Visit) -> Response:
+    """What came behind an event, newest first, as rows for the page that follows the log."""
+    answer = await ask(visit, EVENTS, {"after": visit.query.get("after", ""), "order": "asc"}, limit=200)
+    rows = list(reversed(answer.rows))
+    return visit.page("audit-tail.html", answer.status, rows=rows, names=await names(visit, rows), words=words)
 
 
 @for_role("auditor")

@@ -5,7 +5,20 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from api.console import audit, html, ledger, overview, people, person, sign_in, sign_in_by_issuer, sync, tokens
+from api.console import (
+    audit,
+    html,
+    ledger,
+    overview,
+    people,
+    person,
+    seats,
+    setup,
+    sign_in,
+    sign_in_by_issuer,
+    sync,
+    tokens,
+)
 from api.console.visit import Handler
 
 PAGES: dict[str, dict[str, Handler]] = {
@@ -19,7 +32,9 @@ PAGES: dict[str, dict[str, Handler]] = {
     "/console/people/{id}/edit": {"GET": person.show_form, "POST": person.edit},
     "/console/people/{id}/active": {"GET": person.ask_whether_active, "POST": person.set_active},
     "/console/people/{id}/erase": {"GET": person.ask_whether_to_erase, "POST": person.erase},
+    "/console/seats": {"GET": seats.show},
     "/console/audit": {"GET": audit.show_events},
+    "/console/audit/tail": {"GET": audit.show_tail},
     "/console/audit/events/{seq}": {"GET": audit.show_event},
     "/console/audit/local-edits": {"GET": audit.show_local_edits},
     "/console/audit/changes": {"GET": audit.show_changes},
@@ -30,7 +45,10 @@ PAGES: dict[str, dict[str, Handler]] = {
     "/console/audit/evidence/checkpoint": {"GET": ledger.take_checkpoint},
     "/console/audit/evidence/file": {"GET": ledger.take_evidence},
     "/console/sync": {"GET": sync.show},
-    "/console/tokens": {"GET": tokens.show},
+    "/console/setup": {"GET": setup.show},
+    "/console/setup/mapping": {"POST": setup.merge_mapping},
+    "/console/tokens": {"GET": tokens.show, "POST": tokens.issue},
+    "/console/tokens/{id}/rotate": {"GET": tokens.ask_to_rotate, "POST": tokens.rotate},
     "/console/tokens/{id}/revoke": {"GET": tokens.ask_to_revoke, "POST": tokens.revoke},
 }
 

@@ -29,9 +29,9 @@ async def show(request: Request) -> Response:
 
 async def sign_in(request: Request) -> Response:
     """Begin a session with the token that was given."""
-    form = await read_form(request)
     # Nobody is signed in yet, so no form could be told from another one: the browser says where it comes from.
     check_origin(request)
+    form = {name: texts[-1] for name, texts in (await read_form(request)).items()}
     target = safe_next(form.get("next", ""))
     try:
         admission, role = await _admitted(services_of(request), form.get("token", ""))

@@ -14,6 +14,7 @@ from engine.refusals import BadRequest
 from projections.sync_health import Cycle, SyncHealth
 
 CYCLES = 12  # that are shown
+MOST = 20_000  # requests that are counted: a first cycle of a large company has a million
 
 
 class Filters(Struct, frozen=True, kw_only=True):
@@ -30,7 +31,8 @@ async def show(visit: Visit) -> Response:
     except BadRequest as refusal:
         wrong = refusal.detail
     health, now = SyncHealth(visit.services.pool), datetime.now(UTC)
-    since = now - timedelta(days=int(filters.days))
+    asked_since = now - timedelta(days=int(filters.days))
+    since = await health.start_of_latest(visit.tenant_id, asked_since, MOST)
     refusals = await health.refusals(visit.tenant_id, since, now)
     cycles = await health.cycles(visit.tenant_id, since, now, CYCLES)
     concerned = {user_id for each in refusals for user_id in each.people_ids}
@@ -48,6 +50,7 @@ async def show(visit: Visit) -> Response:
         people=await visit.services.users.names(visit.tenant_id, list(concerned)),
         advice=advice,
         at=now,
+        counted_since=since if since > asked_since else None,
     )
 
 

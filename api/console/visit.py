@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qs, urlencode
 from uuid import UUID
 
 from starlette.requests import Request
@@ -97,9 +97,13 @@ class Visit:
 
     async def form(self) -> dict[str, str]:
         """The form that was sent. Raises Forbidden if it is not one of ours, BadRequest or TooLarge."""
-        form = await read_form(self.request)
+        return {name: texts[-1] for name, texts in (await self.form_with_lists()).items()}
+
+    async def form_with_lists(self) -> dict[str, list[str]]:
+        """The same, with every value of a field that may have several."""
         check_origin(self.request)
-        if not self.key.is_form_word(form.pop("form_word", "")):
+        form = await read_form(self.request)
+        if not self.key.is_form_word(form.pop("form_word", [""])[-1]):
             raise Forbidden("This form was not made by the page that you see. Open the page again, and send it anew.")
         return form
 
@@ -175,8 +179,8 @@ def _own_origin(request: Request) -> str:
     return f"{request.url.scheme}://{request.url.netloc}"
 
 
-async def read_form(request: Request) -> dict[str, str]:
-    """The fields of a form (application/x-www-form-urlencoded). Raises BadRequest or TooLarge."""
+async def read_form(request: Request) -> dict[str, list[str]]:
+    """The values of each field of a form (application/x-www-form-urlencoded). Raises BadRequest or TooLarge."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/x-www-form-urlencoded":
         raise BadRequest("A form is sent as application/x-www-form-urlencoded.")
@@ -186,12 +190,12 @@ async def read_form(request: Request) -> dict[str, str]:
         if len(body) > LARGEST_FORM:
             raise TooLarge(f"A form may have {LARGEST_FORM:,} bytes.")
     try:
-        fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=1_000)
+        fields = parse_qs(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=1_000)
     except (UnicodeDecodeError, ValueError):
         raise BadRequest("The form is not understood: it is not UTF-8, or has too many fields.") from None
-    if any("\0" in text for field in fields for text in field):
+    if any("\0" in text for name, texts in fields.items() for text in (name, *texts)):
         raise BadRequest("The form holds a NUL character, which cannot be stored.")
-    return dict(fields)
+    return fields
 
 
 def done(path: str, what: str) -> Response:

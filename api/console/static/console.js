@@ -40,12 +40,9 @@ function sendWhileTyping(form) {
   const send = async () => {
     const mine = ++latest;
     const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value !== ""));
-    const address = `${form.action.split("?")[0]}?${query}`;
-    const answer = await fetch(address, { credentials: "same-origin" });
-    if (mine !== latest || !answer.ok || answer.redirected) return;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const fresh = page.getElementById(part);
-    if (!fresh) return;
+    const address = `${location.pathname}?${query}`;
+    const fresh = await partOf(address, part);
+    if (mine !== latest || !fresh) return;
     document.getElementById(part).replaceWith(fresh);
     history.replaceState(null, "", address);
     liven(fresh);
@@ -56,32 +53,50 @@ function sendWhileTyping(form) {
   });
 }
 
-// A part with data-follow asks its own address again, and shows what came new: the live tail and the checklist.
+// Fetches a page of ours and gives the part of it that has this id; nothing if it cannot be had now.
+async function partOf(address, id) {
+  try {
+    const answer = await fetch(address, { credentials: "same-origin" });
+    if (!answer.ok || answer.redirected) return null;
+    return new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(id);
+  } catch {
+    return null; // The service is away for a moment; the next time shows it.
+  }
+}
+
+function isSwitchedOn(part) {
+  const button = document.querySelector(`[data-follows="${part.id}"]`);
+  return !document.hidden && (!button || button.getAttribute("aria-pressed") === "true");
+}
+
+// A part with data-follow asks its own address again every so many seconds, and shows what is different: the checklist.
 function follow(part) {
-  const seconds = Number(part.dataset.follow) || 5;
-  const again = async () => {
-    if (!part.isConnected) return;
-    const button = document.querySelector(`[data-follows="${part.id}"]`);
-    const isOn = !document.hidden && (!button || button.getAttribute("aria-pressed") === "true");
-    if (isOn) {
-      try {
-        const answer = await fetch(part.dataset.from || location.href, { credentials: "same-origin" });
-        if (answer.ok && !answer.redirected) {
-          const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-          const fresh = page.getElementById(part.id);
-          if (fresh && fresh.innerHTML !== part.dataset.shown) {
-            part.dataset.shown = fresh.innerHTML;
-            part.innerHTML = fresh.innerHTML;
-            liven(part);
-          }
-        }
-      } catch {
-        // The service is away for a moment; the next time shows it.
-      }
+  let shown = part.innerHTML;
+  setInterval(async () => {
+    const fresh = isSwitchedOn(part) ? await partOf(location.href, part.id) : null;
+    if (!fresh || fresh.innerHTML === shown) return;
+    shown = fresh.innerHTML;
+    part.replaceChildren(...fresh.childNodes);
+    liven(part);
+  }, Number(part.dataset.follow) * 1000);
+}
+
+// Rows with data-tail get those above them that came since: the live tail of the log.
+function followTail(rows) {
+  setInterval(async () => {
+    if (!isSwitchedOn(rows)) return;
+    const newest = rows.querySelector("tr")?.dataset.seq ?? "0";
+    const fresh = await partOf(`${rows.dataset.tail}?after=${newest}`, "tail");
+    if (!fresh) return;
+    const known = Number(rows.querySelector("tr")?.dataset.seq ?? 0);
+    for (const row of [...fresh.querySelectorAll("tr")].reverse()) {
+      if (Number(row.dataset.seq) <= known) continue;
+      row.classList.add("fresh");
+      rows.prepend(row);
+      liven(row);
     }
-    setTimeout(again, seconds * 1000);
-  };
-  setTimeout(again, seconds * 1000);
+    while (rows.rows.length > 500) rows.lastElementChild.remove();
+  }, 2000);
 }
 
 // Switches that a script needs, such as that of the live tail.
@@ -104,3 +119,4 @@ liven(document);
 bringSwitchesToLife();
 document.querySelectorAll("form[data-live]").forEach(sendWhileTyping);
 document.querySelectorAll("[data-follow]").forEach(follow);
+document.querySelectorAll("[data-tail]").forEach(followTail);
