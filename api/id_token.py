@@ -22,7 +22,7 @@ ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 
 UNTRUSTED = (
     "What the issuer says of you cannot be trusted: it is not signed by it, not for this service, not for this "
-    "sign-in, or not valid any more. Sign in again; if it happens again, tell the operator, who may look at the clock."
+    "sign-in, or not valid any more. Sign in again; if it happens again, tell the operator to look at the clock."
 )
 
 

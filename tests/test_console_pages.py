@@ -21,6 +21,7 @@ PAGES = (
     "audit/evidence",
     "sync",
     "tokens",
+    "operations",
 )
 
 

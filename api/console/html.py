@@ -72,12 +72,13 @@ def readable(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(readable, value))
     if not isinstance(value, dict):
-        return {True: "yes", False: "no"}.get(value, plain(value)) if isinstance(value, bool) else plain(value)
+        return ("yes" if value else "no") if isinstance(value, bool) else plain(value)
     rest = {name: each for name, each in value.items() if name not in {"type", "primary"}}
     main = next((rest.pop(name) for name in ("value", "formatted", "display") if name in rest), None)
     said = [plain(main)] if main is not None else []
     said += [f"{name} {plain(each)}" for name, each in rest.items() if each != main]
-    kinds = [str(value["type"])] * ("type" in value) + ["primary"] * (value.get("primary") is True)
+    kinds = [plain(value["type"])] if "type" in value else []
+    kinds += ["primary"] if value.get("primary") is True else []
     return "; ".join(said) + (f" ({', '.join(kinds)})" if kinds else "")
 
 
