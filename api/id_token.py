@@ -3,6 +3,7 @@
 import contextlib
 from typing import Any
 
+import structlog
 from authlib.oidc.core import CodeIDToken
 from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
@@ -11,6 +12,8 @@ from joserfc.jws import JWSRegistry
 from msgspec import Struct
 
 from engine.refusals import NotAuthenticated
+
+_log = structlog.get_logger("rollbook")
 
 LEEWAY = 60  # seconds that the clocks of both sides may differ by
 
@@ -64,6 +67,7 @@ def verified(text: object, known: KeySet, expected: Expected) -> dict[str, Any]:
         claims["sub"].encode()  # which JSON can write in a way that is no text
     except InvalidKeyIdError:
         raise
-    except (JoseError, ValueError, TypeError):
+    except (JoseError, ValueError, TypeError) as error:
+        _log.warning("an ID token was refused", error=type(error).__name__, claim=getattr(error, "claim", None))
         raise NotAuthenticated(UNTRUSTED) from None
     return dict(claims)
