@@ -20,6 +20,10 @@ class _Condition(Struct, frozen=True):
     sql: str
     value: object = None
 
+    @property
+    def has_value(self) -> bool:
+        return "{}" in self.sql
+
 
 class PeopleAsked(Struct, frozen=True, kw_only=True):
     """Which people, in which order, and from behind or ahead of whom on."""
@@ -75,15 +79,18 @@ class People:
 
         What the follower `history` has yet to apply is not there.
         """
-        conditions = list(_conditions(asked))
+        conditions = list(_conditions(tenant_id, asked))
         is_backwards = asked.before is not None
         anchor = asked.before or asked.after
-        rows = await self._rows(tenant_id, asked, conditions, anchor, limit + 1, is_backwards=is_backwards)
+        total = await self._total(tenant_id, asked, conditions)
+        # Who is many is met soon on the way along the order; who is few is found by the words, and then put in order.
+        is_sorted = bool(asked.q.strip()) and total <= MOST_COUNTED
+        key = _KEYS[asked.sort] + (_UNINDEXED[asked.sort] if is_sorted else "")
+        rows = await self._rows(tenant_id, asked, conditions, key, limit + 1)
         people = [PersonListed(**dict(row)) for row in rows[:limit]]
         if is_backwards:
             people.reverse()
         has_more = len(rows) > limit
-        total = await self._total(tenant_id, asked, conditions)
         return PeoplePage(
             people=people,
             next=people[-1].id if people and (has_more or is_backwards) else None,
@@ -92,25 +99,17 @@ class People:
             is_more=_is_counted_here(asked) and total > MOST_COUNTED,
         )
 
-    async def _rows(  # noqa: PLR0913  a page of a list
-        self,
-        tenant_id: UUID,
-        asked: PeopleAsked,
-        conditions: list[_Condition],
-        anchor: UUID | None,
-        limit: int,
-        *,
-        is_backwards: bool,
+    async def _rows(
+        self, tenant_id: UUID, asked: PeopleAsked, conditions: list[_Condition], key: str, limit: int
     ) -> list[asyncpg.Record]:
-        values: list[object] = [tenant_id, limit, *(each.value for each in conditions if each.sql.count("{}"))]
-        key = _KEYS[asked.sort]
-        is_descending = (asked.order == "desc") != is_backwards
+        values: list[object] = [tenant_id, limit, *(each.value for each in conditions if each.has_value)]
+        is_descending = (asked.order == "desc") != (asked.before is not None)
         where = _joined(conditions, 3)
-        if anchor is not None:
+        if anchor := asked.before or asked.after:
             values.append(anchor)
-            sign = "<" if is_descending else ">"
-            place = f"(SELECT {key}, id FROM rollbook.people WHERE tenant_id = $1 AND id = ${len(values)})"  # noqa: S608
-            where += f" AND ({key}, id) {sign} {place}"
+            sign, name = "<" if is_descending else ">", _KEYS[asked.sort]
+            place = f"(SELECT {name}, id FROM rollbook.people WHERE tenant_id = $1 AND id = ${len(values)})"  # noqa: S608
+            where += f" AND ({name}, id) {sign} {place}"
         direction = "DESC" if is_descending else "ASC"
         query = _PEOPLE.format(where=where, key=key, direction=direction)
         return list(await self._pool.fetch(query, *values))
@@ -120,7 +119,7 @@ class People:
         if not _is_counted_here(asked):
             counted = await self._pool.fetchval(_SEATS, tenant_id, list(asked.role), asked.active)
             return int(counted)
-        values = [tenant_id, MOST_COUNTED + 1, *(each.value for each in conditions if each.sql.count("{}"))]
+        values = [tenant_id, MOST_COUNTED + 1, *(each.value for each in conditions if each.has_value)]
         return int(await self._pool.fetchval(_COUNT.format(where=_joined(conditions, 3)), *values))
 
 
@@ -129,7 +128,7 @@ def _is_counted_here(asked: PeopleAsked) -> bool:
     return bool(asked.q.strip()) or asked.deleted is not False or asked.edited is not None or asked.refused is not None
 
 
-def _conditions(asked: PeopleAsked) -> Iterator[_Condition]:
+def _conditions(tenant_id: UUID, asked: PeopleAsked) -> Iterator[_Condition]:
     """What is asked for. Literals where an index is of such rows alone, parameters elsewhere."""
     if asked.deleted is not None:
         yield _Condition("is_deleted" if asked.deleted else "NOT is_deleted")
@@ -141,7 +140,7 @@ def _conditions(asked: PeopleAsked) -> Iterator[_Condition]:
         yield _Condition("role = {}::text", asked.role[0])
     elif asked.role:
         yield _Condition("role = ANY ({}::text[])", list(asked.role))
-    if query := search_words.query_of(asked.q):
+    if query := search_words.query_of(tenant_id, asked.q):
         yield _Condition("words @@ {}::tsquery", query)
     if asked.refused is not None:
         yield _Condition(f"id = ANY ({_REFUSED})" if asked.refused else f"id <> ALL ({_REFUSED})")
@@ -152,11 +151,13 @@ def _joined(conditions: list[_Condition], first_parameter: int) -> str:
     found = ["tenant_id = $1"]
     for each in conditions:
         found.append(each.sql.format(f"${first_parameter}"))
-        first_parameter += each.sql.count("{}")
+        first_parameter += each.has_value
     return " AND ".join(found)
 
 
 _KEYS = {"name": "sort_name", "created": "id", "changed": "modified_at"}
+# What makes an order that no index has.
+_UNINDEXED = {"name": " || ''", "created": "::text", "changed": " + interval '0'"}
 
 # About whom a write was refused lately.
 _REFUSED = f"""ARRAY(

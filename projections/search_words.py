@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 from engine.schema import ENTERPRISE
 
@@ -31,6 +32,15 @@ def folded(text: str) -> str:
     return "".join(each for each in spread if not unicodedata.combining(each))
 
 
+def lexemes(tenant_id: UUID, attributes: dict[str, Any]) -> list[str]:
+    """The words of a person as the index has them: behind their tenant, so that a search reads its own tenant alone."""
+    return [_of(tenant_id) + word for word in words_of(attributes)]
+
+
+def _of(tenant_id: UUID) -> str:
+    return f"{tenant_id.hex[:16]}/"
+
+
 def words_of(attributes: dict[str, Any]) -> list[str]:
     """The words of a person: each name, address and id in its parts, and whole if it is one word."""
     texts = [str(attributes[key]) for key in _KEYS if attributes.get(key)]
@@ -44,10 +54,10 @@ def _words(text: str) -> Iterator[str]:
         yield from (part[:LONGEST] for part in _BETWEEN.split(whole) if part)
 
 
-def query_of(text: str) -> str:
+def query_of(tenant_id: UUID, text: str) -> str:
     """A search as a tsquery: each of its words is the beginning of one of the person's; empty if there is none."""
     asked = [word[:LONGEST] for word in folded(text).split()][:MOST_ASKED]
-    return " & ".join(f"'{_quoted(word)}':*" for word in asked)
+    return " & ".join(f"'{_of(tenant_id)}{_quoted(word)}':*" for word in asked)
 
 
 def _quoted(word: str) -> str:

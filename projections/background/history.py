@@ -137,7 +137,7 @@ def listed(tenant_id: UUID, state: User) -> tuple[Any, ...]:
         str(state.attributes.get("userName") or ""),
         name,
         search_words.folded(name)[:LONGEST_SORTED],
-        search_words.words_of(state.attributes),
+        search_words.lexemes(tenant_id, state.attributes),
         state.active,
         state.role,
         state.is_deleted,

@@ -51,7 +51,7 @@ CREATE TABLE people (
     -- What the person is called, and its form for sorting: folded, and cut where an index could not take more.
     name text NOT NULL,
     sort_name text COLLATE "C" NOT NULL,
-    -- Every name, address and id, whole and in its words, folded; a search asks for beginnings.
+    -- Every name, address and id, whole and in its words, folded, each behind its tenant; a search asks for beginnings.
     words tsvector NOT NULL,
     active boolean NOT NULL,
     role text NOT NULL,
