@@ -64,9 +64,9 @@ CREATE TABLE people (
     PRIMARY KEY (tenant_id, id)
 ) WITH (fillfactor = 90);
 
--- The list in its usual order.
-CREATE INDEX people_by_name ON people (tenant_id, sort_name, id) WHERE NOT is_deleted;
-CREATE INDEX people_by_change ON people (tenant_id, modified_at, id) WHERE NOT is_deleted;
+-- The list in its usual order, and by the last change.
+CREATE INDEX people_by_name ON people (tenant_id, sort_name, id);
+CREATE INDEX people_by_change ON people (tenant_id, modified_at, id);
 -- What may be little among much.
 CREATE INDEX people_by_role ON people (tenant_id, role, sort_name, id) WHERE NOT is_deleted;
 CREATE INDEX people_inactive ON people (tenant_id, sort_name, id) WHERE NOT active AND NOT is_deleted;
