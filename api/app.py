@@ -29,6 +29,7 @@ from api import (
     v1_tokens,
 )
 from api.call import call_of
+from api.console import overview
 from api.console.routes import PAGES, STATIC
 from api.exchange import Exchange
 from api.questions import QUESTIONS
@@ -85,6 +86,7 @@ ASTRAY = ("/Users", "/Groups", "/v2/Users", "/v2/Groups", "/Users/{rest:path}", 
 BESIDE: dict[str, dict[str, Handler]] = {"/v1/tokens": {"POST": v1_tokens.issue}}
 
 ROUTES: list[Route] = [
+    address("/", GET=overview.show_from_outside),
     address("/healthz", GET=health.healthz),
     address("/readyz", GET=health.readyz),
     address("/metrics", GET=scrape.metrics),
