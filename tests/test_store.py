@@ -461,7 +461,9 @@ async def test_the_service_has_the_right_to_read_every_table_and_no_other_right_
             ("checkpoint_deliveries", "ledger_tiles", "places", "seat_changes", "seat_days", "token_uses"),
             "INSERT SELECT UPDATE",
         ),
-        **dict.fromkeys(("attribute_changes", "history", "identities", "local_edits"), "DELETE INSERT SELECT UPDATE"),
+        **dict.fromkeys(
+            ("attribute_changes", "history", "identities", "local_edits", "people"), "DELETE INSERT SELECT UPDATE"
+        ),
         "request_log": "INSERT SELECT",
         "auditors": "SELECT",
         "checks": "SELECT",

@@ -33,7 +33,7 @@ VERSION_1 = """
     DROP TABLE rollbook.auditors;
     REVOKE ALL ON rollbook.events, rollbook.heads FROM rollbook_auditor;
     DROP TABLE rollbook.projections, rollbook.places, rollbook.replays;
-    DROP TABLE rollbook.history, rollbook.seat_changes, rollbook.seat_days;
+    DROP TABLE rollbook.history, rollbook.people, rollbook.seat_changes, rollbook.seat_days;
     DROP TABLE rollbook.checks;
     DROP TABLE rollbook.local_edits, rollbook.attribute_changes, rollbook.identities;
     DROP TABLE rollbook.request_log, rollbook.prunes, rollbook.console_sessions;
@@ -112,7 +112,7 @@ async def test_a_changed_projection_can_neither_be_compared_nor_replaced_in_part
 async def test_a_program_does_not_take_a_newer_ones_tables_back(
     company: Directory, database: Database, owner: asyncpg.Connection
 ) -> None:
-    await owner.execute("UPDATE rollbook.projections SET version = 3 WHERE name IN ('seats', 'history')")
+    await owner.execute("UPDATE rollbook.projections SET version = 4 WHERE name IN ('seats', 'history')")
 
     with pytest.raises(Trouble, match="newer Rollbook"):
         await prepare(database)

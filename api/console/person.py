@@ -19,6 +19,7 @@ from engine.catalog import users_of
 from engine.refusals import BadRequest, NotFound, PreconditionFailed, Refusal
 from engine.schema import ENTERPRISE, Leaf
 from engine.user import PatchUser, Terms, User
+from projections.background.history import name_of as called
 from projections.certificate import Basis
 from projections.question import AsOf, settle, wait_for
 
@@ -152,10 +153,7 @@ async def erase(visit: Visit) -> Response:
 
 def name_of(user: User) -> str:
     """What a person is called on a page."""
-    attributes = user.attributes
-    parts = (attributes.get("name.givenName"), attributes.get("name.familyName"))
-    found = attributes.get("displayName") or attributes.get("name.formatted") or " ".join(filter(None, parts))
-    return str(found or attributes.get("userName") or "Somebody whose data were erased")
+    return called(user.attributes) or "Somebody whose data were erased"
 
 
 def _id(visit: Visit) -> UUID:
