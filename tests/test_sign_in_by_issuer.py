@@ -237,6 +237,13 @@ async def test_a_new_key_of_the_issuer_is_fetched_when_it_is_used(contoso: Direc
     await enter(contoso, forger)
 
 
+async def test_an_issuer_that_publishes_no_keys_lets_nobody_in(contoso: Directory, forger: Forger) -> None:
+    odd: tuple[object, ...] = (7, "none", [], {}, None)
+    for keys in odd:
+        forger.published = {"keys": keys}
+        assert await outcome(contoso, forger, signed({"alg": "RS256", "kid": "first"}, forger.key)) == 401
+
+
 async def test_a_claim_that_the_token_lacks_is_asked_for_and_no_other_is_believed(
     contoso: Directory, forger: Forger, owner: asyncpg.Connection
 ) -> None:
