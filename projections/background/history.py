@@ -24,6 +24,7 @@ _COLUMNS = (
     "version",
     "active",
     "role",
+    "own_role",
     "attributes",
     "origins",
     "prefixes",
@@ -45,7 +46,7 @@ class History(Follower):
     """Each event of a user ends the state before it and begins another one."""
 
     name = "history"
-    version = 2
+    version = 3
     tables = (Table("history", ("tenant_id", "user_id", "valid_from_seq"), stream="user_id"),)
     by_stream = True
 
@@ -98,6 +99,7 @@ def _row(tenant_id: UUID, event: Logged, state: User, granted_seq: int, ending: 
         state.version,
         state.active,
         state.role,
+        state.own_role,
         msgspec.json.encode(state.attributes).decode(),
         msgspec.json.encode(state.origins).decode(),
         state.prefixes,
