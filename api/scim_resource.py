@@ -30,7 +30,7 @@ def render(user: User, base: str, settings: Settings) -> dict[str, Any]:
     Entra looks for a value where its mapping names it, and sends it again for ever if it is not there: so what the
     directory named with a URN stands at the top level and under that URN too.
     """
-    sent = user.attributes.get("role", user.role)
+    sent = user.attributes.get("role", user.own)
     top = _shown(user.attributes, users_of(settings), settings)
     top.pop("role", None)
     tree = resource.nested(top)
@@ -46,7 +46,7 @@ def render(user: User, base: str, settings: Settings) -> dict[str, Any]:
         "id": str(user.id),
         **tree,
         "active": user.active,
-        "role": sent if rules.means(sent, user.role, settings) else user.role,
+        "role": sent if rules.means(sent, user.own, settings) else user.own,
         **dict.fromkeys(user.prefixes, named),
         "meta": _meta(user, base),
     }

@@ -153,6 +153,7 @@ _INLINE_SINCE_3 = ("groups", "members")
 # What version 3 brought beside the log, in the order of its creation.
 _SINCE_3: tuple[str, ...] = (
     "membership",
+    "role_groups",
     "request_log",
     "erasure",
     "checkpoints",
