@@ -11,7 +11,7 @@ import typer
 from api.services import Services
 from engine import extensions
 from engine.settings import Extension, Settings
-from engine.tenant import ChangeSettings
+from engine.tenant import AddSchema, RemoveSchema
 from ops import administration
 from ops.options import Data, TenantName
 from ops.serve import DATA
@@ -46,8 +46,7 @@ def add_schema(
 
     async def work(services: Services) -> None:
         tenant_id = await administration.existing_tenant_id(services, tenant)
-        command = ChangeSettings(extensions.added((await _settings(services, tenant_id)), new))
-        await services.engine.administer(command, administration.cause(tenant_id))
+        await services.engine.administer(AddSchema(new), administration.cause(tenant_id))
 
     with_services(data, work)
     typer.echo(f"Added {schema.id} with {len(schema.attributes)} attributes.")
@@ -88,8 +87,7 @@ def remove_schema(
 
     async def work(services: Services) -> None:
         tenant_id = await administration.existing_tenant_id(services, tenant)
-        command = ChangeSettings(extensions.removed((await _settings(services, tenant_id)), urn))
-        await services.engine.administer(command, administration.cause(tenant_id))
+        await services.engine.administer(RemoveSchema(urn), administration.cause(tenant_id))
 
     with_services(data, work)
     typer.echo(f"Removed {urn}.")
