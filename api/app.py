@@ -34,7 +34,7 @@ from api.console.routes import PAGES, STATIC
 from api.exchange import Exchange
 from api.questions import QUESTIONS
 from api.services import Services, services_of
-from engine.refusals import MethodNotAllowed, NotFound, NotImplementedHere, Refusal
+from engine.refusals import MethodNotAllowed, NotFound, Refusal
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -58,11 +58,6 @@ def address(path: str, **handlers: Handler) -> Route:
         return await handler(request)
 
     return Route(path, answer, methods=ANY_METHOD)
-
-
-async def _not_offered(request: Request) -> NoReturn:
-    await services_of(request).gate.admit(request, scim_users.SCOPE)
-    raise NotImplementedHere("This part of SCIM is not offered; /ServiceProviderConfig says what is.")
 
 
 async def _astray(request: Request) -> NoReturn:
