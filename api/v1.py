@@ -53,7 +53,7 @@ async def list_users(request: Request) -> Response:
     active = _choice(request, "active", {"true": True, "false": False})
     users = await services.users.all(call.admitted.tenant_id, _uuid(request, "after"), limit, active=active)
     last = str(users[-1].id) if len(users) == limit else None
-    return wire.json({"users": [v1_types.person(user) for user in users], "next": _next(request, "after", last)})
+    return wire.json({"users": [v1_types.person(user) for user in users], "next": next_address(request, "after", last)})
 
 
 async def read_user(request: Request) -> Response:
@@ -199,7 +199,7 @@ def _choice(request: Request, name: str, choices: dict[str, T]) -> T | None:
     return choices[text]
 
 
-def _next(request: Request, cursor: str, last: str | None) -> str | None:
+def next_address(request: Request, cursor: str, last: str | None) -> str | None:
     """The same address from behind the last one. Only ids, numbers and times stand in it."""
     if last is None:
         return None

@@ -160,14 +160,17 @@ class Groups:
         return [row["id"] for row in rows]
 
     async def listed(
-        self, tenant_id: UUID, after: UUID | None, limit: int, name: str | None = None, external_id: str | None = None
+        self, tenant_id: UUID, after: UUID | None, limit: int, chosen: tuple[Sequence[UUID], bool] | None = None
     ) -> list[GroupListed]:
-        """Groups in the order of their creation, from behind one; if a displayName or an externalId is given, only
-        groups that have it.
-        """
-        folded = where.folded(name) if name is not None else None
-        rows = await self._pool.fetch(_LISTED, tenant_id, after or UUID(int=0), limit, folded, external_id)
+        """Groups in the order of their creation, from behind one; of those chosen, or all but those."""
+        among, is_among = chosen or ([], None)
+        rows = await self._pool.fetch(_LISTED, tenant_id, after or UUID(int=0), limit, list(among), is_among)
         return [GroupListed(**row) for row in rows]
+
+    async def listed_one(self, tenant_id: UUID, group_id: UUID) -> GroupListed | None:
+        """The group, if it is there."""
+        rows = await self._pool.fetch(_LISTED, tenant_id, UUID(int=0), 1, [group_id], True)
+        return GroupListed(**rows[0]) if rows else None
 
     async def people_in(self, tenant_id: UUID, group_id: UUID) -> list[UUID]:
         """Everybody in the group, directly or not, without those who were deleted; in the order of their ids."""
@@ -338,8 +341,7 @@ _LISTED = """
         WHERE tenant_id = $1
             AND id > $2
             AND NOT is_deleted
-            AND ($4::text IS NULL OR display_name = $4)
-            AND ($5::text IS NULL OR external_id = $5)
+            AND ($5::boolean IS NULL OR (id = ANY ($4::uuid[])) = $5)
         ORDER BY id
         LIMIT $3
     ) AS page
