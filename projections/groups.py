@@ -150,6 +150,11 @@ class Groups:
         rows = await self._pool.fetch(_AWAITING, tenant_id, list(exact), list(folded))
         return [Awaited(group_of(row), row["member_id"]) for row in rows]
 
+    async def arrived(self, tenant_id: UUID, limit: int) -> list[tuple[Awaited, Member]]:
+        """Some of those who are still awaited, and are here."""
+        rows = await self._pool.fetch(_ARRIVED, tenant_id, limit)
+        return [(Awaited(group_of(row), row["awaited_id"]), Member(row["arrived_id"], row["type"])) for row in rows]
+
     async def containing(self, tenant_id: UUID, member_id: UUID) -> list[Group]:
         """The groups of which somebody is a member directly."""
         return [group_of(row) for row in await self._pool.fetch(_CONTAINING, tenant_id, member_id)]
@@ -312,6 +317,20 @@ _AWAITING = f"""
     FROM rollbook.groups
     JOIN rollbook.awaiting($1, $2, $3) AS found ON groups.tenant_id = $1 AND groups.id = found.group_id
     ORDER BY id, found.member_id
+"""  # noqa: S608  constants
+
+_ARRIVED = f"""
+    SELECT {COLUMNS}, awaited_id, arrived_id, type
+    FROM (
+        SELECT members.group_id, members.member_id AS awaited_id, named.id AS arrived_id, named.type
+        FROM rollbook.members
+        CROSS JOIN LATERAL rollbook.named_by($1, members.value) AS named
+        WHERE members.tenant_id = $1 AND members.value IS NOT NULL
+        ORDER BY members.group_id, members.member_id
+        LIMIT $2
+    ) AS found
+    JOIN rollbook.groups ON groups.tenant_id = $1 AND groups.id = found.group_id
+    ORDER BY found.group_id, awaited_id
 """  # noqa: S608  constants
 
 _CONTAINING = f"""
