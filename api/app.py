@@ -25,6 +25,7 @@ from api import (
     scrape,
     v1,
     v1_audit,
+    v1_groups,
     v1_ledger,
     v1_tokens,
 )
@@ -122,6 +123,9 @@ ROUTES: list[Route] = [
     address("/v1/users", GET=v1.list_users),
     address("/v1/users/{id}", GET=v1.read_user, PATCH=v1.edit_user),
     address("/v1/users/{id}/erase", POST=v1.erase_user),
+    address("/v1/groups", GET=v1_groups.list_groups),
+    address("/v1/groups/{id}", GET=v1_groups.read_group),
+    address("/v1/groups/{id}/role", PUT=v1_groups.map_group),
     address("/v1/seats", GET=v1.read_seats),
     address("/v1/exports/{id}", GET=v1_audit.read_manifest),
     address("/v1/checkpoint", GET=v1_ledger.read_checkpoint),

@@ -23,14 +23,14 @@ from engine.events import (
     TenantEvent,
     UserEvent,
 )
-from engine.group import Facts, Group, GroupCommand, NewIds, ProvisionGroup
+from engine.group import Facts, Group, GroupCommand, Member, NewIds, ProvisionGroup
 from engine.group_commit import Appends
 from engine.observer import NOBODY, Observer
 from engine.refusals import Busy
 from engine.settings import Settings
 from engine.store import Cause, ErasedError, LostRaceError, NewEvent
 from engine.streams import Recorded, Source
-from engine.tenant import MapGroup, Tenant, TenantCommand
+from engine.tenant import ChangeSettings, MapGroup, Tenant, TenantCommand
 from engine.ties import Awaited, Tie
 from engine.user import DeleteUser, ProvisionUser, Terms, User, UserCommand
 
@@ -109,6 +109,8 @@ class GroupStates(Protocol):
     async def awaiting(self, tenant_id: UUID, exact: Sequence[str], folded: Sequence[str]) -> Sequence[Awaited]: ...
 
     async def containing(self, tenant_id: UUID, member_id: UUID) -> Sequence[Group]: ...
+
+    async def arrived(self, tenant_id: UUID, limit: int) -> Sequence[tuple[Awaited, Member]]: ...
 
     async def people_in(self, tenant_id: UUID, group_id: UUID) -> Sequence[UUID]: ...
 
@@ -276,15 +278,16 @@ class Engine:
         recorded = (*first.recorded, *(each for outcome in more.outcomes for each in outcome.recorded))
         return Decision(more.state, (Outcome(recorded, more.state), *others), decision.ties)
 
-    async def _regrouped(self, decision: Decision[Group], cause: Cause, settings: Settings) -> Decision[Group]:
+    async def _regrouped(self, decision: Decision[S], cause: Cause, settings: Settings) -> Decision[S]:
         """The same with the roles of those for whom it changes what their groups give."""
         changes = self._rows(decision).get("members")
         if not changes:
             return decision
         among = [each.member_id or each.group_id for each in changes]
         people = await self._groups.people_among(cause.tenant_id, among)
-        more = await self._standing(people, changes, decision.state.id, cause, settings)
-        return Decision(decision.state, (*decision.outcomes, *more), decision.ties)
+        by: UUID = decision.outcomes[0].state.id
+        standing: list[Outcome[User]] = await self._standing(people, changes, by, cause, settings)
+        return Decision(decision.state, (*decision.outcomes, *standing), decision.ties)
 
     async def _standing(
         self, people: Sequence[User], changes: Sequence[Any], by: UUID, cause: Cause, settings: Settings
@@ -336,7 +339,28 @@ class Engine:
             state = await self._tenants.get(cause.tenant_id)
             return _decision(state, tenant.decide(command, state), tenant.evolve, cause.tenant_id, cause.source)
 
-        return await self._attempt(decide, cause)
+        found = await self._attempt(decide, cause)
+        if isinstance(command, ChangeSettings) and command.values.get("groups") == "on":
+            while await self._join_some(found, cause):
+                pass
+        return found
+
+    async def _join_some(self, state: Tenant, cause: Cause) -> bool:
+        """Some of those whom groups await, and who arrived while groups were off; whether there were any."""
+        found: list[Outcome[Group]] = []
+
+        async def decide(*, is_again: bool) -> Decision[Tenant]:  # noqa: ARG001  always decided by what is there
+            arrived = await self._groups.arrived(cause.tenant_id, AT_ONCE)
+            found[:] = [
+                outcome
+                for group_, events in ties.all_joins(arrived)
+                for outcome in _decision(group_, events, group.evolve, group_.id, cause.source).outcomes
+            ]
+            decision = Decision(state, tuple(found))
+            return await self._regrouped(decision, cause, state.settings) if state.settings.role_groups else decision
+
+        await self._attempt(decide, cause, attempts=ATTEMPTS_WITH_GROUPS)
+        return bool(found)
 
     async def note(self, event: RequestRefused | AuditAccessed | EvidenceExported, cause: Cause) -> None:
         """Append to the tenant's stream what changes nothing of the tenant; the order among notes does not matter.

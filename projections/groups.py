@@ -150,6 +150,11 @@ class Groups:
         rows = await self._pool.fetch(_AWAITING, tenant_id, list(exact), list(folded))
         return [Awaited(group_of(row), row["member_id"]) for row in rows]
 
+    async def arrived(self, tenant_id: UUID, limit: int) -> list[tuple[Awaited, Member]]:
+        """Some of those who are still awaited, and are here."""
+        rows = await self._pool.fetch(_ARRIVED, tenant_id, limit)
+        return [(Awaited(group_of(row), row["awaited_id"]), Member(row["arrived_id"], row["type"])) for row in rows]
+
     async def containing(self, tenant_id: UUID, member_id: UUID) -> list[Group]:
         """The groups of which somebody is a member directly."""
         return [group_of(row) for row in await self._pool.fetch(_CONTAINING, tenant_id, member_id)]
@@ -160,14 +165,17 @@ class Groups:
         return [row["id"] for row in rows]
 
     async def listed(
-        self, tenant_id: UUID, after: UUID | None, limit: int, name: str | None = None, external_id: str | None = None
+        self, tenant_id: UUID, after: UUID | None, limit: int, chosen: tuple[Sequence[UUID], bool] | None = None
     ) -> list[GroupListed]:
-        """Groups in the order of their creation, from behind one; if a displayName or an externalId is given, only
-        groups that have it.
-        """
-        folded = where.folded(name) if name is not None else None
-        rows = await self._pool.fetch(_LISTED, tenant_id, after or UUID(int=0), limit, folded, external_id)
+        """Groups in the order of their creation, from behind one; of those chosen, or all but those."""
+        among, is_among = chosen or ([], None)
+        rows = await self._pool.fetch(_LISTED, tenant_id, after or UUID(int=0), limit, list(among), is_among)
         return [GroupListed(**row) for row in rows]
+
+    async def listed_one(self, tenant_id: UUID, group_id: UUID) -> GroupListed | None:
+        """The group, if it is there."""
+        rows = await self._pool.fetch(_LISTED, tenant_id, UUID(int=0), 1, [group_id], True)
+        return GroupListed(**rows[0]) if rows else None
 
     async def people_in(self, tenant_id: UUID, group_id: UUID) -> list[UUID]:
         """Everybody in the group, directly or not, without those who were deleted; in the order of their ids."""
@@ -311,6 +319,20 @@ _AWAITING = f"""
     ORDER BY id, found.member_id
 """  # noqa: S608  constants
 
+_ARRIVED = f"""
+    SELECT {COLUMNS}, awaited_id, arrived_id, type
+    FROM (
+        SELECT members.group_id, members.member_id AS awaited_id, named.id AS arrived_id, named.type
+        FROM rollbook.members
+        CROSS JOIN LATERAL rollbook.named_by($1, members.value) AS named
+        WHERE members.tenant_id = $1 AND members.value IS NOT NULL
+        ORDER BY members.group_id, members.member_id
+        LIMIT $2
+    ) AS found
+    JOIN rollbook.groups ON groups.tenant_id = $1 AND groups.id = found.group_id
+    ORDER BY found.group_id, awaited_id
+"""  # noqa: S608  constants
+
 _CONTAINING = f"""
     SELECT {COLUMNS}
     FROM rollbook.groups
@@ -338,8 +360,7 @@ _LISTED = """
         WHERE tenant_id = $1
             AND id > $2
             AND NOT is_deleted
-            AND ($4::text IS NULL OR display_name = $4)
-            AND ($5::text IS NULL OR external_id = $5)
+            AND ($5::boolean IS NULL OR (id = ANY ($4::uuid[])) = $5)
         ORDER BY id
         LIMIT $3
     ) AS page

@@ -480,7 +480,8 @@ async def test_the_queries_of_the_auditor_guide_answer_their_questions(auditor: 
     assert column("Who looked, and who could", "question") == []
     assert [row["role"] for row in found["Who looked, and who could"][1]] == [await name_of(auditor)]
     assert column("How far the histories are", "follower", "behind", "error") == [
-        (name, "0", "None") for name in ("attribute_history", "history", "ledger", "local_edits", "seat_history")
+        (name, "0", "None")
+        for name in ("attribute_history", "history", "ledger", "local_edits", "member_history", "seat_history")
     ]
 
 

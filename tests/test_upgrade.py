@@ -36,6 +36,7 @@ VERSION_1 = """
     DROP TABLE rollbook.history, rollbook.people, rollbook.seat_changes, rollbook.seat_days;
     DROP TABLE rollbook.checks;
     DROP TABLE rollbook.local_edits, rollbook.attribute_changes, rollbook.identities;
+    DROP TABLE rollbook.member_history, rollbook.group_names;
     DROP TABLE rollbook.request_log, rollbook.prunes, rollbook.console_sessions;
     DROP TABLE rollbook.ledger_tiles, rollbook.checkpoints, rollbook.ledger_keys, rollbook.checkpoint_deliveries;
     DROP FUNCTION rollbook.prepare_request_log;
