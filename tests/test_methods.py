@@ -72,7 +72,7 @@ async def test_every_address_takes_the_methods_that_it_says_and_no_other(grouped
             assert {each.strip() for each in answer.headers["allow"].split(",")} == TAKEN[path]
 
 
-@pytest.mark.parametrize("path", [path for path in TAKEN if "GET" in TAKEN[path] and path != "/Me"])
+@pytest.mark.parametrize("path", [path for path, taken in TAKEN.items() if "GET" in taken and path != "/Me"])
 async def test_head_is_answered_like_get(grouped: Directory, path: str) -> None:
     address = SCIM + path.format(user=await user_of(grouped), group=await group_of(grouped))
     get, head = [await grouped.request(method, address) for method in ("GET", "HEAD")]
@@ -137,8 +137,8 @@ def test_each_field_of_accept_counts() -> None:
 async def test_who_takes_no_json_is_refused_where_scim_is_strict_and_nothing_is_done(grouped: Directory) -> None:
     await grouped.set_settings(mode="strict")
     user, group = await user_of(grouped), await group_of(grouped)
-    for path in TAKEN:
-        for method in sorted(TAKEN[path] & {"GET", "POST", "PUT", "PATCH", "DELETE"}):
+    for path, taken in TAKEN.items():
+        for method in sorted(taken & {"GET", "POST", "PUT", "PATCH", "DELETE"}):
             address = SCIM + path.format(user=user, group=group)
             answer = await grouped.request(method, address, headers={"Accept": "text/html"})
             assert (answer.status_code, answer.json()["status"]) == (406, "406"), (method, path)
