@@ -42,7 +42,7 @@ async def create(request: Request) -> Response:
     command = ProvisionGroup(resource.read(body, catalog_of(call), call.quirks))
     scim_users.note_body(call, body, GROUP_URN)
     group = await services.engine.carry_out_on_group(
-        command, uuid7(), call.cause, carried=_counting(call), catalog=catalog_of(call)
+        command, uuid7(), call.cause, carried=_counting(call), settings=call.admitted.settings
     )
     return await _resource(request, group, choice, status=201)
 
@@ -119,7 +119,7 @@ async def _carried_out(request: Request, command: GroupCommand) -> Group:
     group_id = scim_users.user_id_in(request) or _NOBODY
     versions = scim_users.if_match(request)
     return await services_of(request).engine.carry_out_on_group(
-        command, group_id, call.cause, versions, _counting(call), catalog_of(call)
+        command, group_id, call.cause, versions, _counting(call), call.admitted.settings
     )
 
 

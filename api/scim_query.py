@@ -113,6 +113,8 @@ def _order(given: Mapping[str, str], catalog: Catalog, beside: Catalog | None, c
         if not _is_known(name, beside):
             call.quirks.append(resource.unknown(name, catalog))
         return BY_AGE
+    if target.attribute.returned == "never":  # the order would tell the values
+        raise InvalidPath(f"{name[:100]} is never returned, so nothing can be sorted by it.")
     if target.attribute.type == "complex" and not (target.sub or target.attribute.sub("value")):
         raise InvalidValue(f"{target.key} is complex: sort by one of its sub-attributes (RFC 7644 §3.4.2.3).")
     return order.by(target, is_descending=direction == "descending", rows=where.ROWS[catalog.type])

@@ -30,8 +30,8 @@ def render(user: User, base: str, settings: Settings) -> dict[str, Any]:
     Entra looks for a value where its mapping names it, and sends it again for ever if it is not there: so what the
     directory named with a URN stands at the top level and under that URN too.
     """
-    sent = user.attributes.get("role", user.role)
-    top = _shown(user.attributes, users_of(settings), settings)
+    sent = user.attributes.get("role", user.own)
+    top = users_of(settings).shown(user.attributes)
     top.pop("role", None)
     tree = resource.nested(top)
     named = {"active": user.active, "role": sent}
@@ -46,32 +46,15 @@ def render(user: User, base: str, settings: Settings) -> dict[str, Any]:
         "id": str(user.id),
         **tree,
         "active": user.active,
-        "role": sent if rules.means(sent, user.role, settings) else user.role,
+        "role": sent if rules.means(sent, user.own, settings) else user.own,
         **dict.fromkeys(user.prefixes, named),
         "meta": _meta(user, base),
     }
 
 
-def _shown(attributes: dict[str, Any], catalog: Catalog, settings: Settings) -> dict[str, Any]:
-    """Without what is never returned, and what is of a schema that was removed."""
-    if not (settings.former_schemas or catalog.not_shown):
-        return dict(attributes)
-    return {
-        key: value
-        for key, value in attributes.items()
-        if not catalog.is_former(key) and not catalog.not_shown & {key, _whole_name(key)}
-    }
-
-
-def _whole_name(key: str) -> str:
-    """Of the attribute, without its sub-attribute."""
-    urn, colon, name = key.rpartition(":")
-    return urn + colon + name.partition(".")[0]
-
-
 def render_group(group: Group, base: str, settings: Settings) -> dict[str, Any]:
     """The resource without its members, of which there may be many."""
-    tree = resource.nested(_shown(group.attributes, groups_of(settings), settings))
+    tree = resource.nested(groups_of(settings).shown(group.attributes))
     return {
         "schemas": [GROUP_URN, *(name for name in tree if name.startswith("urn:"))],
         "id": str(group.id),

@@ -151,7 +151,7 @@ def _note_roles(call: Call, command: UserCommand) -> None:
 
 def _note_role(call: Call, user: User, command: UserCommand) -> None:
     for sent in _roles_in(command):
-        if not rules.means(sent, user.role, call.admitted.settings):
+        if not rules.means(sent, user.own, call.admitted.settings):
             call.quirks.append(Quirk.NO_SUCH_ROLE)
 
 

@@ -3,14 +3,13 @@
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import msgspec
 import typer
 
 from api.services import Services
 from engine import extensions
-from engine.settings import Extension, Settings
+from engine.settings import Extension
 from engine.tenant import AddSchema, RemoveSchema
 from ops import administration
 from ops.options import Data, TenantName
@@ -71,7 +70,7 @@ def list_schemas(tenant: TenantName, data: Data = DATA) -> None:
         tenant_id = await administration.existing_tenant_id(services, tenant)
         return [
             [each.schema.id, each.resource, ",".join(one.name for one in each.schema.attributes)]
-            for each in (await _settings(services, tenant_id)).schemas
+            for each in (await administration.settings_of(services, tenant_id)).schemas
         ]
 
     show_table(["URN", "for", "attributes"], with_services(data, work))
@@ -91,8 +90,3 @@ def remove_schema(
 
     with_services(data, work)
     typer.echo(f"Removed {urn}.")
-
-
-async def _settings(services: Services, tenant_id: UUID) -> Settings:
-    """The tenant's settings as of now."""
-    return next(each.settings for each in await services.tenants.list() if each.id == tenant_id)

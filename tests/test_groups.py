@@ -375,6 +375,19 @@ async def test_while_groups_are_off_there_are_none_and_writing_says_how_to_switc
     assert [each["id"] for each in types["Resources"]] == ["User"]
 
 
+async def test_who_arrives_while_groups_are_off_joins_when_they_are_switched_on_again(grouped: Directory) -> None:
+    team, crew = await group(grouped, "Team", "id of ann", "id of eve"), await group(grouped, "Crew", "id of ann")
+    await grouped.set_settings(groups="off")
+    ann, bob = await grouped.create("ann", externalId="id of ann"), await grouped.create("bob")
+
+    await grouped.set_settings(groups="on")
+
+    assert set(await members(grouped, team)) == {ann, "id of eve"}
+    assert await members(grouped, crew) == [ann]
+    assert await grouped.event_types(crew) == ["GroupProvisioned", "MemberAwaited", "MemberJoined"]
+    assert "groups" not in (await grouped.request("GET", f"/scim/v2/Users/{bob}")).json()
+
+
 async def test_a_query_at_the_root_finds_users_and_groups(grouped: Directory) -> None:
     ann = await grouped.create("ann", displayName="All")
     await grouped.create("bob")

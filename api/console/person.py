@@ -196,7 +196,11 @@ def _only(visit: Visit, name: str) -> dict[str, str]:
 async def _shown(visit: Visit, user: User) -> list[Shown]:
     """Every value with its origin, those of the product first. One statement."""
     values = {"active": user.active, "role": user.role}
-    values |= {name: value for name, value in sorted(user.attributes.items()) if name != "role"}
+    values |= {
+        name: value
+        for name, value in sorted(users_of(visit.session.settings).shown(user.attributes).items())
+        if name != "role"
+    }
     versions = sorted({origin.version for origin in user.origins.values()})
     places = await visit.services.log.places(visit.tenant_id, user.id, versions)
     found = []
@@ -246,9 +250,9 @@ async def _form(
 
 def _fields(visit: Visit, user: User) -> Iterator[Field]:
     """Everything that may be edited and either is usual or has a value."""
-    leaves: dict[str, Leaf] = users_of(visit.session.settings).leaves
-    for name in dict.fromkeys((*_USUAL, *sorted(user.attributes))):
-        leaf = leaves.get(name)
+    catalog = users_of(visit.session.settings)
+    for name in dict.fromkeys((*_USUAL, *sorted(catalog.shown(user.attributes)))):
+        leaf = catalog.leaves.get(name)
         if leaf is None or leaf.attribute.mutability != "readWrite" or name in {"role", "active"}:
             continue
         value = user.attributes.get(name)
