@@ -30,11 +30,12 @@ from api import (
     v1_tokens,
 )
 from api.call import call_of
+from api.console import overview
 from api.console.routes import PAGES, STATIC
 from api.exchange import Exchange
 from api.questions import QUESTIONS
 from api.services import Services, services_of
-from engine.refusals import MethodNotAllowed, NotFound, NotImplementedHere, Refusal
+from engine.refusals import MethodNotAllowed, NotFound, Refusal
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -60,11 +61,6 @@ def address(path: str, **handlers: Handler) -> Route:
     return Route(path, answer, methods=ANY_METHOD)
 
 
-async def _not_offered(request: Request) -> NoReturn:
-    await services_of(request).gate.admit(request, scim_users.SCOPE)
-    raise NotImplementedHere("This part of SCIM is not offered; /ServiceProviderConfig says what is.")
-
-
 async def _astray(request: Request) -> NoReturn:
     call_of(request).is_astray = True
     await _unknown_scim_address(request)
@@ -86,6 +82,7 @@ ASTRAY = ("/Users", "/Groups", "/v2/Users", "/v2/Groups", "/Users/{rest:path}", 
 BESIDE: dict[str, dict[str, Handler]] = {"/v1/tokens": {"POST": v1_tokens.issue}}
 
 ROUTES: list[Route] = [
+    address("/", GET=overview.show_from_outside),
     address("/healthz", GET=health.healthz),
     address("/readyz", GET=health.readyz),
     address("/metrics", GET=scrape.metrics),

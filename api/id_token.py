@@ -3,6 +3,7 @@
 import contextlib
 from typing import Any
 
+import structlog
 from authlib.oidc.core import CodeIDToken
 from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
@@ -11,6 +12,8 @@ from joserfc.jws import JWSRegistry
 from msgspec import Struct
 
 from engine.refusals import NotAuthenticated
+
+_log = structlog.get_logger("rollbook")
 
 LEEWAY = 60  # seconds that the clocks of both sides may differ by
 
@@ -34,8 +37,8 @@ class Expected(Struct, frozen=True, kw_only=True):
 
 def keys(published: dict[str, Any]) -> KeySet:
     """The keys of an issuer's JWK set, without those that are not understood (RFC 7517 §5)."""
-    found = []
-    for each in published.get("keys") or []:
+    found, listed = [], published.get("keys")
+    for each in listed if isinstance(listed, list) else []:
         with contextlib.suppress(JoseError, KeyError, ValueError, TypeError):
             found += KeySet.import_key_set({"keys": [each]}).keys
     return KeySet(found)
@@ -64,6 +67,7 @@ def verified(text: object, known: KeySet, expected: Expected) -> dict[str, Any]:
         claims["sub"].encode()  # which JSON can write in a way that is no text
     except InvalidKeyIdError:
         raise
-    except (JoseError, ValueError, TypeError):
+    except (JoseError, ValueError, TypeError) as error:
+        _log.warning("an ID token was refused", error=type(error).__name__, claim=getattr(error, "claim", None))
         raise NotAuthenticated(UNTRUSTED) from None
     return dict(claims)

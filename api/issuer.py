@@ -228,7 +228,7 @@ class Issuer:
 
     async def _get(self, client: Any, address: str, type_: type[T], headers: dict[str, str] | None = None) -> T:
         try:
-            response = await client.get(address, withhold_token=True, headers=headers)
+            response = await client.request("GET", address, withhold_token=True, headers=headers)
             response.raise_for_status()
             return msgspec.json.decode(response.content, type=type_)
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:

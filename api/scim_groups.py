@@ -217,7 +217,7 @@ async def _streamed(request: Request, found: dict[UUID, dict[str, Any]], choice:
         begin = b',"members":['
         async for some in services_of(request).groups.pages_of_members(tenant_id, group_id):
             elements = [scim_resource.member(each, base) for each in some]
-            chosen = choice.of({"schemas": [], "id": "", "members": elements})["members"]
-            yield begin + _JSON.encode(chosen)[1:-1]
-            begin = b","
+            if chosen := choice.of({"schemas": [], "id": "", "members": elements}).get("members"):
+                yield begin + _JSON.encode(chosen)[1:-1]
+                begin = b","
         yield b"}" if begin != b"," else b"]}"

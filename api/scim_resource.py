@@ -31,7 +31,7 @@ def render(user: User, base: str, settings: Settings) -> dict[str, Any]:
     directory named with a URN stands at the top level and under that URN too.
     """
     sent = user.attributes.get("role", user.own)
-    top = _shown(user.attributes, users_of(settings), settings)
+    top = users_of(settings).shown(user.attributes)
     top.pop("role", None)
     tree = resource.nested(top)
     named = {"active": user.active, "role": sent}
@@ -52,26 +52,9 @@ def render(user: User, base: str, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _shown(attributes: dict[str, Any], catalog: Catalog, settings: Settings) -> dict[str, Any]:
-    """Without what is never returned, and what is of a schema that was removed."""
-    if not (settings.former_schemas or catalog.not_shown):
-        return dict(attributes)
-    return {
-        key: value
-        for key, value in attributes.items()
-        if not catalog.is_former(key) and not catalog.not_shown & {key, _whole_name(key)}
-    }
-
-
-def _whole_name(key: str) -> str:
-    """Of the attribute, without its sub-attribute."""
-    urn, colon, name = key.rpartition(":")
-    return urn + colon + name.partition(".")[0]
-
-
 def render_group(group: Group, base: str, settings: Settings) -> dict[str, Any]:
     """The resource without its members, of which there may be many."""
-    tree = resource.nested(_shown(group.attributes, groups_of(settings), settings))
+    tree = resource.nested(groups_of(settings).shown(group.attributes))
     return {
         "schemas": [GROUP_URN, *(name for name in tree if name.startswith("urn:"))],
         "id": str(group.id),
@@ -125,7 +108,8 @@ class Choice:
         if wanted and unwanted:
             raise InvalidValue("attributes and excludedAttributes exclude each other; give one of them.")
         self._wanted = _targets(wanted, catalog)
-        self._on_request = [target for key in sorted(catalog.on_request) if (target := catalog.find(key))]
+        self._always = _found(catalog.always_shown, catalog)
+        self._on_request = _found(catalog.on_request, catalog)
         self._unwanted = _targets(unwanted, catalog)
 
     @property
@@ -141,17 +125,30 @@ class Choice:
 
     def of(self, found: dict[str, Any]) -> dict[str, Any]:
         if self._wanted is not None:
-            return _picked(found, self._wanted)
+            return _picked(found, [*self._wanted, *self._always])
         if self._unwanted is not None:
             return _left(found, [*self._unwanted, *self._on_request])
         return _left(found, self._on_request) if self._on_request else found
 
 
+def _found(keys: Iterable[str], catalog: Catalog) -> list[Target]:
+    return [target for key in sorted(keys) if (target := catalog.find(key))]
+
+
 def _targets(names: str | None, catalog: Catalog) -> list[Target] | None:
-    """Names that are unknown name nothing."""
+    """Names that are unknown name nothing; the URN of a schema names all of its attributes."""
     if not names:
         return None
-    return [target for name in names.split(",") if (target := catalog.find(name.strip()))]
+    return [target for name in names.split(",") for target in _meant(name.strip(), catalog)]
+
+
+def _meant(name: str, catalog: Catalog) -> list[Target]:
+    if target := catalog.find(name):
+        return [target]
+    if (urn := catalog.schema_urn(name)) is None:
+        return []
+    # What is answered on request alone is asked for by its own name.
+    return [each for each in catalog.targets_of(urn) if each.key not in catalog.on_request]
 
 
 def _picked(found: dict[str, Any], targets: Iterable[Target]) -> dict[str, Any]:
@@ -186,7 +183,7 @@ def _sub(value: Any, picked: Any, name: str) -> Any:
 def _left(found: dict[str, Any], targets: Iterable[Target]) -> dict[str, Any]:
     left = {name: dict(value) if isinstance(value, dict) else value for name, value in found.items()}
     for target in targets:
-        if target.attribute.returned == "always":  # RFC 7643 §2.2
+        if (target.sub or target.attribute).returned == "always":  # RFC 7643 §2.2
             continue
         if target.key.startswith("urn:"):
             branches = [left.get(target.key.rpartition(":")[0], {})]

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from uuid_utils.compat import uuid7
 
-from api import scim_resource, wire
+from api import accept, scim_resource, wire
 from api.call import Call, call_of
 from api.scim_resource import Choice
 from api.services import Services, services_of
@@ -92,11 +92,15 @@ async def admitted(request: Request) -> tuple[Services, Call]:
 
 
 async def let_in(request: Request, *scopes: str) -> tuple[Services, Call]:
-    """Lets in who has one of the scopes, on the terms of the tenant's mode. Raises NotAuthenticated or Forbidden."""
+    """Lets in who has one of the scopes, on the terms of the tenant's mode.
+
+    Raises NotAuthenticated or Forbidden; NotAcceptable where SCIM is taken strictly.
+    """
     services, call = services_of(request), call_of(request)
     admission = await services.gate.admit(request, *scopes)
     if admission.settings.mode == "strict":
         call.be_strict()
+        accept.check(request.headers.getlist("accept"))
     return services, call
 
 

@@ -53,14 +53,19 @@ async def list_users(request: Request) -> Response:
     active = _choice(request, "active", {"true": True, "false": False})
     users = await services.users.all(call.admitted.tenant_id, _uuid(request, "after"), limit, active=active)
     last = str(users[-1].id) if len(users) == limit else None
-    return wire.json({"users": [v1_types.person(user) for user in users], "next": next_address(request, "after", last)})
+    return wire.json(
+        {
+            "users": [v1_types.person(user, scim_users.catalog_of(call)) for user in users],
+            "next": next_address(request, "after", last),
+        }
+    )
 
 
 async def read_user(request: Request) -> Response:
     if {"as_of", "as_of_seq"} & request.query_params.keys():
         return await _person_then(request)
     services, call = await _admitted(request, READ)
-    return _person(await _existing(services, call, request))
+    return _person(await _existing(services, call, request), call)
 
 
 async def _person_then(request: Request) -> Response:
@@ -75,7 +80,7 @@ async def _person_then(request: Request) -> Response:
         raise NotFound(
             f"Nobody with the id {asked.id} was there as of seq {inquiry.settled.to_seq}; its history says since when."
         )
-    return _person(user)
+    return _person(user, call)
 
 
 async def edit_user(request: Request) -> Response:
@@ -91,7 +96,7 @@ async def edit_user(request: Request) -> Response:
         raise InvalidValue(f"Nothing was edited. {unknown[0]}.")
     terms = Terms(call.admitted.settings, "local", scim_users.if_match(request))
     user = await services.engine.carry_out(PatchUser(operations), _user_id(call), call.cause, terms)
-    return _person(user)
+    return _person(user, call)
 
 
 async def erase_user(request: Request) -> Response:
@@ -139,8 +144,8 @@ def _user_id(call: Call) -> UUID:
     return call.user_id
 
 
-def _person(user: User) -> Response:
-    return wire.json(v1_types.person(user), headers={"ETag": f'W/"{user.version}"'})
+def _person(user: User, call: Call) -> Response:
+    return wire.json(v1_types.person(user, scim_users.catalog_of(call)), headers={"ETag": f'W/"{user.version}"'})
 
 
 def asked_actor(request: Request) -> str | None:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from engine import resource
+from engine.catalog import Catalog
 from engine.events import (
     AnyEvent,
     AttributesChanged,
@@ -156,12 +157,13 @@ class LedgerKeys(Struct, frozen=True):
     keys: list[LedgerKeyShown]
 
 
-def person(user: User) -> dict[str, Any]:
-    """A Person with its further attributes, as they are written."""
+def person(user: User, catalog: Catalog | None = None) -> dict[str, Any]:
+    """A Person with its further attributes, as they are written; of a catalog, those that it shows."""
+    attributes = catalog.shown(user.attributes) if catalog else user.attributes
     return {
         "id": user.id,
         "version": user.version,
-        **resource.nested({key: value for key, value in user.attributes.items() if key != "role"}),
+        **resource.nested({key: value for key, value in attributes.items() if key != "role"}),
         "active": user.active,
         "role": user.role,
         "is_deleted": user.is_deleted,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from engine import quirks
 from engine.quirks import Quirk
@@ -44,8 +44,9 @@ class Catalog:
         self.leaves = {leaf.key: leaf for leaf in self._places()}
         self.own: tuple[Schema, ...] = ()
         self.immutable = frozenset[str]()
-        self.not_shown = frozenset[str]()
+        self.hidden = frozenset[str]()
         self.on_request = frozenset[str]()
+        self.always_shown = frozenset[str]()
         self.demanded: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def extended(self, schemas: tuple[Schema, ...]) -> "Catalog":
@@ -56,8 +57,11 @@ class Catalog:
         found.immutable = frozenset(
             key for key, leaf in found.leaves.items() if key.startswith("urn:") and found.is_immutable(leaf)
         )
-        found.not_shown = frozenset(key for key, attribute in named if attribute.returned == "never")
+        found.hidden = frozenset(
+            key for key in found.leaves if (whole := found.find(key)) and whole.attribute.returned == "never"
+        )
         found.on_request = frozenset(key for key, attribute in named if attribute.returned == "request")
+        found.always_shown = frozenset(key for key, attribute in named if attribute.returned == "always")
         found.demanded = tuple(
             (each.id, tuple(f"{each.id}:{attribute.name}" for attribute in each.attributes if attribute.required))
             for each in schemas
@@ -72,6 +76,10 @@ class Catalog:
     def is_former(self, key: str) -> bool:
         """Whether the stored value is of a schema that the tenant removed, and is not shown any more."""
         return key.startswith("urn:") and key not in self.leaves
+
+    def shown(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """The values by leaf without what is never returned, and what is of a schema that was removed."""
+        return {key: value for key, value in attributes.items() if key not in self.hidden and not self.is_former(key)}
 
     def _named(self) -> Iterator[tuple[str, Target]]:
         aliased = {each.name for alias in self._aliases for each in alias.attributes}
@@ -138,6 +146,13 @@ class Catalog:
             yield quirks.at(target.leaf, Quirk.DOT_FOR_COLON)
         if target.key.startswith("urn:") and not folded.startswith("urn:"):
             yield quirks.at(target.leaf, Quirk.NO_URN)
+
+    def targets_of(self, urn: str) -> list[Target]:
+        """The attributes of one of the schemas."""
+        return [self._targets[f"{urn}:{each.name}".lower()] for each in self._schema(urn).attributes]
+
+    def _schema(self, urn: str) -> Schema:
+        return next(each for each in self.schemas if each.id == urn)
 
     def leaves_of(self, urn: str) -> list[str]:
         """The keys of all places that an extension's attributes have."""

@@ -205,6 +205,8 @@ class Parser:
         name = self.name()
         target, odd = (_sub_attribute(inside, name.text), ()) if inside else self._catalog.spelled(name.text)
         self._quirks += odd
+        if target and target.attribute.returned == "never":  # who may search may guess, one character after another
+            raise self.wrong(f"{name.text} is never returned, so it cannot be searched by")
         if self.peek() == "[":
             if inside is not None:
                 raise self.wrong("a value path cannot stand within another one")

@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 import msgspec
 from msgspec import Struct
 
+from engine import extensions
 from engine.events import (
     AuditAccessed,
     Change,
@@ -19,7 +20,7 @@ from engine.events import (
     TokenRevoked,
 )
 from engine.refusals import Conflict, InvalidValue, NotFound
-from engine.settings import RoleGroup, Settings
+from engine.settings import Extension, RoleGroup, Settings
 from engine.streams import Recorded
 from engine.tokens import OWN, SCOPES
 
@@ -60,6 +61,18 @@ class ChangeSettings(Struct, frozen=True):
     values: dict[str, Any]
 
 
+class AddSchema(Struct, frozen=True):
+    """A schema of the tenant's own is added to those that it has when this is carried out."""
+
+    new: Extension
+
+
+class RemoveSchema(Struct, frozen=True):
+    """One of the tenant's own schemas is taken away."""
+
+    urn: str
+
+
 class IssueToken(Struct, frozen=True):
     """A token with a new secret is issued."""
 
@@ -84,7 +97,7 @@ class MapGroup(Struct, frozen=True):
     role: str | None
 
 
-TenantCommand = RegisterTenant | ChangeSettings | MapGroup | IssueToken | RevokeToken
+TenantCommand = RegisterTenant | ChangeSettings | AddSchema | RemoveSchema | MapGroup | IssueToken | RevokeToken
 
 
 def tenant_id_of(store_id: UUID, name: str) -> UUID:
@@ -109,6 +122,10 @@ def decide(command: TenantCommand, tenant: Tenant | None) -> list[TenantEvent]:
             mapped = [*others, *([RoleGroup(group_id, role)] if role is not None else [])]
             found = sorted(mapped, key=lambda each: each.group)
             return _settings_changed(tenant.settings, {"role_groups": msgspec.to_builtins(found)})
+        case AddSchema(new):
+            return _settings_changed(tenant.settings, extensions.added(tenant.settings, new))
+        case RemoveSchema(urn):
+            return _settings_changed(tenant.settings, extensions.removed(tenant.settings, urn))
         case IssueToken():
             return [_issued(command)]
         case RevokeToken(token_id):

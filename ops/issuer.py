@@ -27,19 +27,21 @@ def issuer_settings() -> IssuerSettings | None:
     given = [name for name in (CLIENT_ID, SECRET, SECRET_FILE, TENANT, *(name for name, _ in ROLES)) if _given(name)]
     if not address:
         if given:
-            raise Trouble(f"{given[0]} is set without {ISSUER}, the address of the issuer that it belongs to.")
+            raise Trouble(
+                f"{given[0]} is set without ROLLBOOK_OIDC_ISSUER, the address of the issuer that it belongs to."
+            )
         return None
     if not is_safe(address):
-        raise Trouble(f"{ISSUER} takes the https:// address of an issuer, as it calls itself; it is {address!r}.")
+        raise Trouble(
+            f"ROLLBOOK_OIDC_ISSUER takes the https:// address of an issuer, as it calls itself; it is {address!r}."
+        )
     for name in (CLIENT_ID, TENANT):
         if name not in given:
-            raise Trouble(f"{ISSUER} is set, and {name} is missing.")
+            raise Trouble(f"ROLLBOOK_OIDC_ISSUER is set, and {name} is missing.")
     roles = [(value, role) for name, role in ROLES if (value := _given(name))]
     if not roles:
-        raise Trouble(
-            f"{ISSUER} is set, and nobody gets a role by it: set {', '.join(name for name, _ in ROLES)}, or some of "
-            f"them, to values of the claim."
-        )
+        names = ", ".join(name for name, _ in ROLES)
+        raise Trouble(f"ROLLBOOK_OIDC_ISSUER is set, and nobody gets a role by it: give a value to some of {names}.")
     return IssuerSettings(
         address=address,
         client_id=_given(CLIENT_ID),
@@ -56,16 +58,26 @@ def _given(name: str) -> str:
 
 
 def _secret() -> str:
-    if _given(SECRET) and _given(SECRET_FILE):
-        raise Trouble(f"{SECRET} and {SECRET_FILE} are both set; one of them is enough.")
-    if not _given(SECRET_FILE):
-        if not _given(SECRET):
-            raise Trouble(f"{ISSUER} is set, and {SECRET} is missing, or {SECRET_FILE} with a file that holds it.")
-        return _given(SECRET)
-    try:
-        secret = Path(_given(SECRET_FILE)).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Trouble(f"{_given(SECRET_FILE)}, which {SECRET_FILE} names, cannot be read ({error}).") from None
+    secret, file = _given(SECRET), _given(SECRET_FILE)
+    if secret and file:
+        raise Trouble(
+            "ROLLBOOK_OIDC_CLIENT_SECRET and ROLLBOOK_OIDC_CLIENT_SECRET_FILE are both set; one of them is enough."
+        )
+    secret = _read(Path(file)) if file else secret
     if not secret:
-        raise Trouble(f"{_given(SECRET_FILE)}, which {SECRET_FILE} names, is empty.")
+        raise Trouble(
+            "ROLLBOOK_OIDC_ISSUER is set, and ROLLBOOK_OIDC_CLIENT_SECRET is missing, or a file that holds it: "
+            "ROLLBOOK_OIDC_CLIENT_SECRET_FILE."
+        )
+    return secret
+
+
+def _read(path: Path) -> str:
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise Trouble(f"{path}, which ROLLBOOK_OIDC_CLIENT_SECRET_FILE names, cannot be read ({reason}).") from None
+    if not secret:
+        raise Trouble(f"{path}, which ROLLBOOK_OIDC_CLIENT_SECRET_FILE names, is empty.")
     return secret

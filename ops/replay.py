@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -13,8 +14,10 @@ from ops.progress import progress
 from ops.roster import tenants_named
 from ops.trouble import Trouble
 from projections.build import CannotApplyError
+from projections.checks import note_failed_replay
 from projections.claim import AlreadyRunningError
 from projections.comparison import Difference
+from projections.connections import connected
 from projections.rebuild import (
     OtherVersionError,
     Summary,
@@ -75,12 +78,15 @@ async def tenant_id_of(url: str, name: str) -> UUID:
 def _rebuild(  # noqa: PLR0913  what an operator can choose
     owner_url: str, target: Target, tenant_id: UUID | None, *, swap: bool, resume: bool, jobs: int
 ) -> Summary:
+    started = time.monotonic()
     with progress(_title(sorted(target.names)), "events") as report:
         try:
             return asyncio.run(
                 rebuild(owner_url, target, tenant_id=tenant_id, swap=swap, resume=resume, jobs=jobs, progress=report)
             )
         except _REFUSED as error:
+            if isinstance(error, CannotApplyError) and not swap:
+                asyncio.run(_remember_failure(owner_url, target, tenant_id, time.monotonic() - started))
             raise Trouble(str(error)) from None
         except _INTERRUPTED as error:
             raise Trouble(
@@ -94,6 +100,12 @@ def _rebuild(  # noqa: PLR0913  what an operator can choose
                 f"The role in ROLLBOOK_DATABASE_URL cannot replay ({_first_line(error)}). It must be able to "
                 f"create schemas in this database and to act as rollbook_owner."
             ) from None
+
+
+async def _remember_failure(owner_url: str, target: Target, tenant_id: UUID | None, seconds: float) -> None:
+    async with connected(owner_url) as connection, connection.transaction():
+        await connection.execute("SET LOCAL ROLE rollbook_owner")
+        await note_failed_replay(connection, sorted(target.names), tenant_id, seconds)
 
 
 def _first_line(error: BaseException) -> str:

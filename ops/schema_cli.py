@@ -10,7 +10,7 @@ import typer
 from api.services import Services
 from engine import extensions
 from engine.settings import Extension
-from engine.tenant import ChangeSettings
+from engine.tenant import AddSchema, RemoveSchema
 from ops import administration
 from ops.options import Data, TenantName
 from ops.serve import DATA
@@ -45,8 +45,7 @@ def add_schema(
 
     async def work(services: Services) -> None:
         tenant_id = await administration.existing_tenant_id(services, tenant)
-        command = ChangeSettings(extensions.added(await administration.settings_of(services, tenant_id), new))
-        await services.engine.administer(command, administration.cause(tenant_id))
+        await services.engine.administer(AddSchema(new), administration.cause(tenant_id))
 
     with_services(data, work)
     typer.echo(f"Added {schema.id} with {len(schema.attributes)} attributes.")
@@ -87,8 +86,7 @@ def remove_schema(
 
     async def work(services: Services) -> None:
         tenant_id = await administration.existing_tenant_id(services, tenant)
-        command = ChangeSettings(extensions.removed(await administration.settings_of(services, tenant_id), urn))
-        await services.engine.administer(command, administration.cause(tenant_id))
+        await services.engine.administer(RemoveSchema(urn), administration.cause(tenant_id))
 
     with_services(data, work)
     typer.echo(f"Removed {urn}.")

@@ -116,8 +116,9 @@ def warnings(found: Sequence[TokenListed], tenant: str, now: datetime) -> Iterat
     for each in found:
         days = days_left(each.expires_at, now) if each.revoked_at is None else None
         if days is not None:
+            used = "never used" if each.used_at is None else f"last used {_moment(each.used_at)}"
             yield (
-                f"{each.name} {_ends(days)} ({_moment(each.expires_at)} UTC); last used: {_moment(each.used_at)}. "
+                f"{each.name} {_ends(days)} ({_moment(each.expires_at)} UTC), {used}. Put a new one beside it: "
                 f"rollbook token rotate --tenant {shlex.quote(tenant)} {each.id}"
             )
 

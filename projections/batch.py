@@ -55,11 +55,11 @@ class Batch:
             if found[0].stream_id != self.tenant_id and not is_of_group(found[0].event)
         ]
 
-    async def forget(self, table: str, streams: Iterable[Sequence[Logged]]) -> None:
-        """Delete the rows of those whose personal data were erased, from a table that names people by `user_id`."""
+    async def forget(self, table: str, streams: Iterable[Sequence[Logged]], person: str = "user_id") -> None:
+        """Delete the rows of those whose personal data were erased, from a table with this column for the person."""
         erased = [found[0].stream_id for found in streams if isinstance(found[-1].event, PersonalDataErased)]
         if erased:
-            delete = f"DELETE FROM {table} WHERE tenant_id = $1 AND user_id = ANY ($2)"  # noqa: S608  our own table
+            delete = f"DELETE FROM {table} WHERE tenant_id = $1 AND {person} = ANY ($2)"  # noqa: S608  our own table
             await self.connection.execute(delete, self.tenant_id, erased)
 
 

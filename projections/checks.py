@@ -14,14 +14,14 @@ from projections.table import Table
 PROGRAM = installed_version("rollbook")
 
 Kind = Literal["replay", "ledger"]
-Outcome = Literal["holds", "differs", "content_differs", "proof_fails", "signature_fails", "incomplete"]
+Outcome = Literal["holds", "differs", "failed", "content_differs", "proof_fails", "signature_fails", "incomplete"]
 
 
 class CheckResult(Struct, frozen=True, kw_only=True):
     """What a check found in one tenant. `events` were read there, and `differences` were found.
 
     `name` is that of the projection, or `ledger`. `seconds` are those of the whole run, for a replay check of all
-    tenants. `version` is the program's.
+    tenants. Of a check that failed, for an event cannot be applied, nothing else is known. `version` is the program's.
     """
 
     kind: Kind
@@ -47,6 +47,13 @@ async def note_replay(
     Each table comes with the name of its projection."""
     names, their_tables = [name for name, _ in tables], [table.name for _, table in tables]
     await connection.execute(_NOTE_REPLAY, names, their_tables, seconds, is_of_all, PROGRAM)
+
+
+async def note_failed_replay(
+    connection: asyncpg.Connection, names: Sequence[str], tenant_id: UUID | None, seconds: float
+) -> None:
+    """Remember that projections could not be compared: those of one tenant, or of all."""
+    await connection.execute(_NOTE_FAILED_REPLAY, names, tenant_id, seconds, PROGRAM)
 
 
 async def note_ledger(connection: asyncpg.Connection, tenant_id: UUID, result: CheckResult) -> None:
@@ -106,6 +113,19 @@ _NOTE_REPLAY = f"""
     ) AS found ON found.tenant_id = _places.tenant_id AND found.table_name = checked.table_name
     GROUP BY _places.tenant_id, _places.seq, checked.name
     ORDER BY _places.tenant_id, checked.name  -- two checks that end at once lock the rows in the same order
+    {_INSTEAD}
+"""  # noqa: S608  constants
+
+_NOTE_FAILED_REPLAY = f"""
+    INSERT INTO rollbook.checks
+        (tenant_id, kind, name, started_at, seconds, events, differences, outcome, is_of_all, version)
+    SELECT
+        heads.tenant_id, 'replay', checked.name, clock_timestamp() - make_interval(secs => $3), $3, 0, 0, 'failed',
+        $2::uuid IS NULL, $4
+    FROM rollbook.heads
+    CROSS JOIN unnest($1::text[]) AS checked(name)
+    WHERE $2 IS NULL OR heads.tenant_id = $2
+    ORDER BY heads.tenant_id, checked.name
     {_INSTEAD}
 """  # noqa: S608  constants
 

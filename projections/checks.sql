@@ -10,7 +10,7 @@ CREATE TABLE checks (
     started_at timestamptz NOT NULL,
     -- For how long it ran. A replay check of all tenants: all of them together.
     seconds float NOT NULL,
-    -- How many events of the tenant it read, and how many differences or findings it had there.
+    -- How many events of the tenant it read, and how many differences or findings it had there. 0 if it failed.
     events bigint NOT NULL,
     differences bigint NOT NULL,
     outcome text NOT NULL,
@@ -21,8 +21,9 @@ CREATE TABLE checks (
     -- The last one of each.
     PRIMARY KEY (tenant_id, kind, name),
     CONSTRAINT check_is_known CHECK (kind IN ('replay', 'ledger')),
+    -- A check that failed met an event that cannot be applied, in this tenant or another one.
     CONSTRAINT outcome_is_known CHECK (
-        outcome IN ('holds', 'differs', 'content_differs', 'proof_fails', 'signature_fails', 'incomplete')
+        outcome IN ('holds', 'differs', 'failed', 'content_differs', 'proof_fails', 'signature_fails', 'incomplete')
     )
 );
 

@@ -14,6 +14,7 @@ AS $$
             ('users', 'id', false),
             ('members', 'member_id', false),
             ('history', 'user_id', false),
+            ('people', 'id', false),
             ('local_edits', 'user_id', false),
             ('attribute_changes', 'user_id', false),
             ('identities', 'user_id', false),

@@ -15,6 +15,7 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from api.app import create_app
 from api.composition import open_services
+from api.issuer import IssuerSettings
 from api.services import Services
 from ops.database import Database
 from tests.conftest import issue
@@ -36,9 +37,9 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(database: Database) -> AsyncIterator[Served]:
+async def serving(database: Database, issuer: IssuerSettings | None = None) -> AsyncIterator[Served]:
     """A server in this very process, until the block ends."""
-    app = create_app(lambda: open_services(database.service_url))
+    app = create_app(lambda: open_services(database.service_url, issuer=issuer))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1))
         running = asyncio.create_task(server.serve(sockets=[listening]))

@@ -76,6 +76,29 @@ async def test_a_check_takes_the_place_of_the_one_before_and_only_of_the_tenant_
     assert await checks(company, other) == theirs
 
 
+async def test_a_check_that_meets_an_event_that_cannot_be_applied_is_remembered_as_failed(
+    company: Directory, owner: asyncpg.Connection, shell: Shell
+) -> None:
+    other = await other_than(company)
+    shell.output("replay", "--check", "users")
+    before = await checks(company, other)
+    await owner.execute(
+        "UPDATE rollbook.events SET data = '{}', digest = sha256(salt || '{}'::bytea) "
+        "WHERE tenant_id = $1 AND type = 'UserProvisioned'",
+        company.tenant_id,
+    )
+
+    shell.trouble("replay", "--check", "users", "--tenant", "contoso")
+
+    [found] = (await checks(company)).values()
+    assert (found.name, found.outcome, found.events, found.is_of_all) == ("users", "failed", 0, False)
+    assert found.started_at > before["replay users"].started_at
+    assert await checks(company, other) == before
+    shell.trouble("replay", "--check", "users", "seats")
+    assert {each.outcome for each in (await checks(company, other)).values()} == {"failed"}
+    assert len(await checks(company)) == 2
+
+
 async def test_a_check_of_the_ledger_is_remembered_with_its_verdict(
     company: Directory, owner: asyncpg.Connection, shell: Shell
 ) -> None:

@@ -315,7 +315,7 @@ async def test_each_table_with_rows_about_people_is_in_the_list_of_those_that_ar
     found = await owner.fetch(
         "SELECT relname::text, attname::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
         "WHERE relnamespace = 'rollbook'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition "
-        "AND (attname IN ('user_id', 'person_id', 'member_id') OR (relname = 'users' AND attname = 'id'))"
+        "AND (attname IN ('user_id', 'person_id', 'member_id') OR (relname IN ('users', 'people') AND attname = 'id'))"
     )
 
     # A token of somebody's own has the id alone, as the log has it, and opens nothing any more; and so have groups.

@@ -218,3 +218,45 @@ async def test_a_strict_tenant_names_what_is_unknown(company: Directory) -> None
 
     assert answer.json()["scimType"] == "invalidValue"
     assert "'shoeSize'" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"filter": f'{URN}:secret eq "s"'},
+        {"filter": f'not ({URN}:secret sw "a")'},
+        {"filter": f"title pr or {URN}:SECRET pr"},
+        {"filter": "password pr"},
+    ],
+)
+async def test_what_is_never_returned_cannot_be_searched_by(company: Directory, asked: dict[str, str]) -> None:
+    await extended(company)
+
+    answer = await company.request("GET", f"/scim/v2/Users?{urlencode(asked)}")
+
+    assert (answer.status_code, answer.json()["scimType"]) == (400, "invalidFilter"), answer.text
+
+
+@pytest.mark.parametrize("name", [f"{URN}:secret", "password"])
+async def test_nothing_is_sorted_by_what_is_never_returned(company: Directory, name: str) -> None:
+    await extended(company)
+
+    answer = await company.request("GET", f"/scim/v2/Users?{urlencode({'sortBy': name})}")
+
+    assert (answer.status_code, answer.json()["scimType"]) == (400, "invalidPath"), answer.text
+
+
+async def test_the_app_sees_neither_what_is_never_returned_nor_what_is_of_a_removed_schema(company: Directory) -> None:
+    await extended(company)
+    user_id = await company.create("bob@contoso.example", **{URN: {**VALUES, "secret": "hush"}})
+
+    async def bob() -> list[Any]:
+        one = (await company.request("GET", f"/v1/users/{user_id}")).json()
+        everybody = (await company.request("GET", "/v1/users")).json()["users"]
+        edited = (await company.request("PATCH", f"/v1/users/{user_id}", json={"title": "Baker"})).json()
+        return [one.get(URN), next(each for each in everybody if each["id"] == user_id).get(URN), edited.get(URN)]
+
+    assert await bob() == [VALUES] * 3
+    with_it = Settings(schemas=(Extension(extensions.read(DOCUMENT)),))
+    await company.set_settings(**extensions.removed(with_it, URN))
+    assert await bob() == [None] * 3

@@ -51,7 +51,7 @@ async def test_followers_lists_each_with_what_is_left_to_do_and_what_keeps_it(
     assert lines == [
         "follower           version  tenants behind  events behind  oldest lag  parked",
         "attribute_history  1        1               5              3 h         0",
-        "history            2        1               2              3 h         1",
+        "history            3        1               2              3 h         1",
         "ledger             1        1               5              3 h         0",
         "local_edits        1        1               5              3 h         0",
         "seat_history       2        1               5              3 h         0",
@@ -82,9 +82,9 @@ def status_of(name: str, version: int, lag: float = 0.04) -> FollowerStatus:
 @pytest.mark.parametrize(
     ("installed", "shown"),
     [
-        (status_of("history", 2), "2"),
-        (status_of("history", 1), "1 (being rebuilt for 2)"),
-        (status_of("history", 3), "3 (this program knows 2)"),
+        (status_of("history", 3), "3"),
+        (status_of("history", 1), "1 (being rebuilt for 3)"),
+        (status_of("history", 4), "4 (this program knows 3)"),
         (status_of("deliveries", 3), "3 (unknown to this program)"),
     ],
 )
@@ -98,7 +98,7 @@ def test_a_version_that_is_not_this_programs_is_told(installed: FollowerStatus, 
     [(0.04, "0.0 s"), (99.96, "100.0 s"), (150, "2 min"), (7_300, "2 h"), (500_000, "6 days")],
 )
 def test_a_lag_is_told_in_a_unit_that_can_be_read(lag: float, shown: str) -> None:
-    _, [row] = table_of([status_of("history", 2, lag)])
+    _, [row] = table_of([status_of("history", 3, lag)])
     assert row[4] == shown
 
 

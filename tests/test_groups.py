@@ -414,10 +414,13 @@ async def test_members_that_are_too_many_for_one_look_are_streamed_all_the_same(
 
     shown = await read(grouped, team)
     listed = (await grouped.request("GET", f"{GROUPS}?attributes=members.value")).json()["Resources"]
+    unwanted = "excludedAttributes=members.value,members.type,members.$ref"
+    bare = (await grouped.request("GET", f"{GROUPS}?{unwanted}")).json()["Resources"]
 
     assert len({each["value"] for each in shown["members"]}) == 2 * MEMBERS_AT_ONCE + 1
     assert [(each["id"], len(each["members"])) for each in listed] == [(team, 2 * MEMBERS_AT_ONCE + 1), (other, 1)]
     assert listed[0]["members"][0].keys() == {"value"}
+    assert [each.get("members") for each in bare] == [None, None]
 
 
 async def test_a_thousand_members_come_and_go_in_one_request(grouped: Directory) -> None:

@@ -60,7 +60,7 @@ async def test_the_list_warns_of_tokens_that_are_about_to_expire_and_says_how_to
 
     assert first.startswith("Test expires within 1 day (")
     assert second.startswith("Entra ID expires within 30 days (")
-    assert second.endswith(f"last used: -. rollbook token rotate --tenant contoso {soon.id}")
+    assert second.endswith(f", never used. Put a new one beside it: rollbook token rotate --tenant contoso {soon.id}")
     await directory.revoke(soon.id)
     [only] = shell.run("token", "list", "--tenant", "contoso").stderr.splitlines()
     assert only.startswith("Test")

@@ -33,7 +33,7 @@ VERSION_1 = """
     DROP TABLE rollbook.auditors;
     REVOKE ALL ON rollbook.events, rollbook.heads FROM rollbook_auditor;
     DROP TABLE rollbook.projections, rollbook.places, rollbook.replays;
-    DROP TABLE rollbook.history, rollbook.seat_changes, rollbook.seat_days;
+    DROP TABLE rollbook.history, rollbook.people, rollbook.seat_changes, rollbook.seat_days;
     DROP TABLE rollbook.checks;
     DROP TABLE rollbook.local_edits, rollbook.attribute_changes, rollbook.identities;
     DROP TABLE rollbook.member_history, rollbook.group_names;

@@ -72,18 +72,24 @@ def readable(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(readable, value))
     if not isinstance(value, dict):
-        return {True: "yes", False: "no"}.get(value, plain(value)) if isinstance(value, bool) else plain(value)
+        return ("yes" if value else "no") if isinstance(value, bool) else plain(value)
     rest = {name: each for name, each in value.items() if name not in {"type", "primary"}}
     main = next((rest.pop(name) for name in ("value", "formatted", "display") if name in rest), None)
     said = [plain(main)] if main is not None else []
     said += [f"{name} {plain(each)}" for name, each in rest.items() if each != main]
-    kinds = [str(value["type"])] * ("type" in value) + ["primary"] * (value.get("primary") is True)
+    kinds = [plain(value["type"])] if "type" in value else []
+    kinds += ["primary"] if value.get("primary") is True else []
     return "; ".join(said) + (f" ({', '.join(kinds)})" if kinds else "")
 
 
 def short(name: str) -> str:
     """An attribute's name without the schema that it is from."""
     return name.rpartition(":")[2] if name.startswith("urn:") else name
+
+
+def as_rows(values: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Values by name as what is new."""
+    return [(name, None, value) for name, value in values.items()]
 
 
 def _static(name: str) -> str:
@@ -102,8 +108,18 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters |= {"moment": moment, "number": number, "plain": plain, "readable": readable, "short": short}
-_TEMPLATES.tests |= {"moment": lambda value: isinstance(value, datetime)}
+_TEMPLATES.filters |= {
+    "moment": moment,
+    "number": number,
+    "plain": plain,
+    "readable": readable,
+    "short": short,
+    "as_rows": as_rows,
+}
+_TEMPLATES.tests |= {
+    "moment": lambda value: isinstance(value, datetime),
+    "event": lambda value: hasattr(value, "seq") and hasattr(value, "recorded_at"),
+}
 _TEMPLATES.globals |= {"static": _static, "now": lambda: datetime.now(UTC)}
 
 

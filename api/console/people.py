@@ -31,7 +31,7 @@ class Filters(Struct, frozen=True, kw_only=True):
     role: str = ""
     edited: bool | None = None
     refused: bool | None = None
-    sort: Literal["userName", "created"] = "userName"
+    sort: Literal["name", "created", "changed"] = "name"
     order: Literal["asc", "desc"] = "asc"
     after: UUID | None = None
     before: UUID | None = None

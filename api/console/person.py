@@ -19,6 +19,7 @@ from engine.catalog import users_of
 from engine.refusals import BadRequest, NotFound, PreconditionFailed, Refusal
 from engine.schema import ENTERPRISE, Leaf
 from engine.user import PatchUser, Terms, User
+from projections.background.history import name_of as called
 from projections.certificate import Basis
 from projections.question import AsOf, settle, wait_for
 
@@ -152,10 +153,7 @@ async def erase(visit: Visit) -> Response:
 
 def name_of(user: User) -> str:
     """What a person is called on a page."""
-    attributes = user.attributes
-    parts = (attributes.get("name.givenName"), attributes.get("name.familyName"))
-    found = attributes.get("displayName") or attributes.get("name.formatted") or " ".join(filter(None, parts))
-    return str(found or attributes.get("userName") or "Somebody whose data were erased")
+    return called(user.attributes) or "Somebody whose data were erased"
 
 
 def _id(visit: Visit) -> UUID:
@@ -198,7 +196,11 @@ def _only(visit: Visit, name: str) -> dict[str, str]:
 async def _shown(visit: Visit, user: User) -> list[Shown]:
     """Every value with its origin, those of the product first. One statement."""
     values = {"active": user.active, "role": user.role}
-    values |= {name: value for name, value in sorted(user.attributes.items()) if name != "role"}
+    values |= {
+        name: value
+        for name, value in sorted(users_of(visit.session.settings).shown(user.attributes).items())
+        if name != "role"
+    }
     versions = sorted({origin.version for origin in user.origins.values()})
     places = await visit.services.log.places(visit.tenant_id, user.id, versions)
     found = []
@@ -248,9 +250,9 @@ async def _form(
 
 def _fields(visit: Visit, user: User) -> Iterator[Field]:
     """Everything that may be edited and either is usual or has a value."""
-    leaves: dict[str, Leaf] = users_of(visit.session.settings).leaves
-    for name in dict.fromkeys((*_USUAL, *sorted(user.attributes))):
-        leaf = leaves.get(name)
+    catalog = users_of(visit.session.settings)
+    for name in dict.fromkeys((*_USUAL, *sorted(catalog.shown(user.attributes)))):
+        leaf = catalog.leaves.get(name)
         if leaf is None or leaf.attribute.mutability != "readWrite" or name in {"role", "active"}:
             continue
         value = user.attributes.get(name)

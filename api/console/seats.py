@@ -14,7 +14,7 @@ from api.console.plot import plot
 from api.console.visit import Visit, for_role
 from api.export import FORMATS
 from engine.refusals import BadRequest
-from projections.questions.seats_taken import SEAT_CHANGES, SEAT_PEAKS
+from projections.questions.seats_taken import SEAT_CHANGES
 from projections.seat_curve import SeatCurve
 from projections.seats_over_time import SeatSpan, points_of, seats_over_time
 
@@ -39,19 +39,20 @@ async def show(visit: Visit) -> Response:
     counts = await services.seats.counts(visit.tenant_id)
     since = now - timedelta(days=int(filters.days))
     spans = await seats_over_time(services.pool, visit.tenant_id, since, now)
-    behind = await SeatCurve(services.pool).seq_before_latest(visit.tenant_id, LATEST)
+    curve = SeatCurve(services.pool)
+    behind = await curve.seq_before_latest(visit.tenant_id, LATEST)
     taken = await ask(visit, SEAT_CHANGES, {"after_seq": str(behind)})
-    since_month = (now - timedelta(days=31 * (MONTHS - 1))).replace(day=1)
-    months = await ask(visit, SEAT_PEAKS, {"from": f"{since_month:%Y-%m-%d}"})
+    first_month = (now - timedelta(days=31 * (MONTHS - 1))).date()
+    months = await curve.peaks_by_month(visit.tenant_id, first_month, now.date()) if taken.rows else []
     return visit.page(
         "seats.html",
-        400 if wrong or taken.wrong or months.wrong else 200,
-        wrong=wrong or taken.wrong or months.wrong,
+        400 if wrong else 200,
+        wrong=wrong,
         filters=filters,
         counts=counts,
         plot=plot(points_of(spans, now), counts.limit, since=since, until=now),
         spans=[each for before, each in pairwise([None, *spans]) if each and _is_news(before, each)],
-        months=list(reversed(months.rows)),
+        months=list(reversed(months)),
         taken=list(reversed(taken.rows)),
         names=await names(visit, taken.rows),
         words=words,

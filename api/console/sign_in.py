@@ -36,7 +36,7 @@ async def sign_in(request: Request) -> Response:
     try:
         admission, role = await _admitted(services_of(request), form.get("token", ""))
     except (NotAuthenticated, Forbidden) as refusal:
-        return form_page(request, target, status=refusal.status, wrong=refusal.detail)
+        return form_page(request, target, refusal.status, refusal.detail, is_token_wrong=True)
     ends_at = min(datetime.now(UTC) + LONGEST, admission.expires_at)
     session = NewSession(
         tenant_id=admission.tenant_id,
@@ -105,7 +105,9 @@ async def sign_out(visit: Visit) -> Response:
     return response
 
 
-def form_page(request: Request, target: str, status: int = 200, wrong: str = "") -> Response:
+def form_page(
+    request: Request, target: str, status: int = 200, wrong: str = "", *, is_token_wrong: bool = False
+) -> Response:
     """The form, with what was wrong the last time; and the way to the issuer, if there is one."""
     issuer = services_of(request).issuer
     return html.page(
@@ -114,6 +116,7 @@ def form_page(request: Request, target: str, status: int = 200, wrong: str = "")
         visit=None,
         target=target,
         wrong=wrong,
+        is_token_wrong=is_token_wrong,
         issuer=issuer.settings.name if issuer else None,
         is_out=request.query_params.get("done") == "signed-out",
     )

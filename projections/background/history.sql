@@ -42,3 +42,38 @@ CREATE INDEX history_of_roles ON history (tenant_id, user_id, valid_from_seq)
 
 -- Rows are deleted when a person's data are erased.
 GRANT SELECT, INSERT, UPDATE, DELETE ON history TO rollbook_service;
+
+-- Everybody as the last state has it, in the few words by which people are listed and searched. A copy of the last row
+-- of each person above, small enough that a list of a million is read in any order from an index.
+CREATE TABLE people (
+    tenant_id uuid NOT NULL,
+    id uuid NOT NULL,
+    user_name text NOT NULL,
+    -- What the person is called, and its form for sorting: folded, and cut where an index could not take more.
+    name text NOT NULL,
+    sort_name text COLLATE "C" NOT NULL,
+    -- Every name, address and id, whole and in its words, folded, each behind its tenant; a search asks for beginnings.
+    words tsvector NOT NULL,
+    active boolean NOT NULL,
+    role text NOT NULL,
+    is_deleted boolean NOT NULL,
+    -- Whether a present value is of a local edit.
+    is_edited boolean NOT NULL,
+    created_at timestamptz NOT NULL,
+    modified_at timestamptz NOT NULL,
+
+    PRIMARY KEY (tenant_id, id)
+) WITH (fillfactor = 90);
+
+-- The list in its usual order, and by the last change.
+CREATE INDEX people_by_name ON people (tenant_id, sort_name, id);
+CREATE INDEX people_by_change ON people (tenant_id, modified_at, id);
+-- What may be little among much.
+CREATE INDEX people_by_role ON people (tenant_id, role, sort_name, id) WHERE NOT is_deleted;
+CREATE INDEX people_inactive ON people (tenant_id, sort_name, id) WHERE NOT active AND NOT is_deleted;
+CREATE INDEX people_deleted ON people (tenant_id, sort_name, id) WHERE is_deleted;
+CREATE INDEX people_edited ON people (tenant_id, sort_name, id) WHERE is_edited;
+-- Finds words by their beginning. Without a list of what is yet to be sorted in: who follows the log has the time.
+CREATE INDEX people_by_word ON people USING gin (words) WITH (fastupdate = off);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON people TO rollbook_service;
