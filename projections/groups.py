@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from engine.engine import Outcome, State
+from engine.decision import Outcome, State
 from engine.filters import Filter
 from engine.group import Facts, Group, Member
 from engine.ties import Awaited
