@@ -54,9 +54,7 @@ async def read(request: Request) -> Response:
     if group is None or group.is_deleted:
         off = "" if is_on(call) else " Groups are off."
         raise NotFound(f"There is no such group here.{off}")
-    if scim_users.tags(request, "if-none-match") & {str(group.version), "*"}:
-        return Response(status_code=304, headers={"ETag": scim_resource.etag(group)})
-    return await _resource(request, group, choice)
+    return scim_users.known(request, group) or await _resource(request, group, choice)
 
 
 async def replace(request: Request) -> Response:

@@ -17,6 +17,7 @@ from engine import patch, resource, rules
 from engine.catalog import Catalog, users_of
 from engine.engine import Carried
 from engine.events import UserEvent
+from engine.group import Group
 from engine.quirks import Quirk
 from engine.refusals import InvalidPath, InvalidSyntax, InvalidValue, NotFound
 from engine.schema import CORE
@@ -50,9 +51,7 @@ async def read(request: Request) -> Response:
     user = await services.users.get(call.admitted.tenant_id, _user_id(request))
     if user is None or user.is_deleted:
         raise NotFound(f"There is no user {request.path_params['id']} here.")
-    if tags(request, "if-none-match") & {str(user.version), "*"}:
-        return Response(status_code=304, headers={"ETag": scim_resource.etag(user)})
-    return await _resource(request, call, user, choice)
+    return known(request, user) or await _resource(request, call, user, choice)
 
 
 async def replace(request: Request) -> Response:
@@ -202,6 +201,13 @@ def tags(request: Request, header: str) -> set[str]:
     if any(bare not in {"", "*", "W/"} for _, bare in found):
         call_of(request).quirks.append(Quirk.TAG)
     return {quoted or bare for quoted, bare in found}
+
+
+def known(request: Request, found: User | Group) -> Response | None:
+    """304, if the client has this version already (RFC 7644 §3.14)."""
+    if tags(request, "if-none-match") & {str(found.version), "*"}:
+        return Response(status_code=304, headers={"ETag": scim_resource.etag(found)})
+    return None
 
 
 def if_match(request: Request) -> frozenset[int] | None:
