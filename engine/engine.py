@@ -133,8 +133,9 @@ class Engine:
         """The group after the command. `versions` are those that If-Match names.
 
         Three statements, or two for a creation, however many members the group has; one more if the id in the directory
-        changes or the group goes; and where groups are mapped to roles, two for whom it concerns, and then their events
-        and rows. Raises the Refusals of `group.decide` and `EventStore.append`, and Busy.
+        changes or the group goes; and where groups are mapped to roles, up to four for whom it concerns, and then their
+        events and rows. Raises the Refusals of `group.decide` and `EventStore.append`, TooLarge if it changes what
+        groups give to too many people, and Busy.
         """
         values, of_all = group.names(command), group.concerns_all(command)
         decided: list[GroupEvent] = []

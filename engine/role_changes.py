@@ -6,10 +6,13 @@ from uuid import UUID
 
 from engine import roles, user
 from engine.decision import Decision, GroupStates, Outcome, S, decision_of
+from engine.refusals import TooLarge
 from engine.roles import Given
 from engine.settings import Settings
 from engine.streams import Source
 from engine.user import User
+
+MOST = 10_000  # people whose roles change in one append, which takes some seconds then
 
 Changes = Sequence[Any]
 """Rows of members, as the append takes them."""
@@ -32,6 +35,16 @@ class RoleChanges:
         found = await self._groups.after(tenant_id, people, wanted, changes) if wanted and people else {}
         return {user_id: roles.highest(groups, settings) for user_id, groups in found.items()}
 
+    async def _giving(self, tenant_id: UUID, changes: Changes, settings: Settings) -> set[UUID]:
+        """Those of the groups that change which give a role, or stand, before or after, in one that does."""
+        wanted = [each.group for each in settings.role_groups]
+        changed = {each.group_id for each in changes}
+        found = changed.intersection(wanted)
+        if others := list(changed - found):
+            found.update(await self._groups.after(tenant_id, others, wanted, ()))
+            found.update(await self._groups.after(tenant_id, others, wanted, changes))
+        return found
+
     async def of_newcomer(
         self, decision: Decision[User], changes: Changes, tenant_id: UUID, source: Source, settings: Settings
     ) -> Decision[User]:
@@ -52,9 +65,10 @@ class RoleChanges:
         self, decision: Decision[S], changes: Changes, tenant_id: UUID, source: Source, settings: Settings
     ) -> Decision[S]:
         """The same with the roles of those for whom it changes what their groups give."""
-        if not changes:
+        giving = await self._giving(tenant_id, changes, settings)
+        among = [each.member_id or each.group_id for each in changes if each.group_id in giving]
+        if not among:
             return decision
-        among = [each.member_id or each.group_id for each in changes]
         by: UUID = decision.outcomes[0].state.id
         others: list[Outcome[User]] = await self.among(tenant_id, among, changes, by, source, settings)
         return Decision(decision.state, (*decision.outcomes, *others), decision.ties)
@@ -65,7 +79,12 @@ class RoleChanges:
         """What happens to the people among the ids, and in the groups among them, so that each has the role that the
         groups give: after the changes, and after the group `by` changed, or what it gives.
         """
-        people = await self._groups.people_among(tenant_id, ids)
+        people = await self._groups.people_among(tenant_id, ids, MOST + 1)
+        if len(people) > MOST:
+            raise TooLarge(
+                f"This concerns the roles of more than {MOST} people, who are in a group that gives one. Let the "
+                f"members come or go in parts, or have the group unmapped first: rollbook group unmap"
+            )
         given = await self._givens(tenant_id, [each.id for each in people], changes, settings)
         found: list[Outcome[User]] = []
         for each in people:

@@ -182,9 +182,11 @@ class Groups:
         rows = await self._pool.fetch(_PEOPLE_IN, tenant_id, [group_id])
         return [row["id"] for row in rows]
 
-    async def people_among(self, tenant_id: UUID, ids: Sequence[UUID]) -> list[User]:
-        """The people among the ids and within the groups among them, without those who were deleted."""
-        return [user_of(row) for row in await self._pool.fetch(_PEOPLE_AMONG, tenant_id, list(ids))]
+    async def people_among(self, tenant_id: UUID, ids: Sequence[UUID], limit: int) -> list[User]:
+        """The people among the ids and within the groups among them, without those who were deleted; some of them, if
+        there are more than the limit.
+        """
+        return [user_of(row) for row in await self._pool.fetch(_PEOPLE_AMONG, tenant_id, list(ids), limit)]
 
     async def after(
         self, tenant_id: UUID, people: Sequence[UUID], wanted: Sequence[UUID], changes: Sequence[Any]
@@ -371,7 +373,7 @@ _PEOPLE_IN = "SELECT id FROM rollbook.people_among($1, $2) AS id ORDER BY id"
 
 _PEOPLE_AMONG = f"""
     SELECT person.*
-    FROM rollbook.people_among($1, $2) AS wanted(id)
+    FROM (SELECT id FROM rollbook.people_among($1, $2) AS found(id) LIMIT $3) AS wanted
     CROSS JOIN LATERAL (
         SELECT {USER_COLUMNS} FROM rollbook.users WHERE tenant_id = $1 AND users.id = wanted.id LIMIT 1
     ) AS person

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import engine as engines
+from engine import role_changes
 from engine.refusals import Conflict, InvalidValue
 from engine.settings import RoleGroup, Settings
 from engine.tenant import MapGroup
@@ -244,6 +245,24 @@ async def test_a_mapping_of_many_people_that_was_broken_off_is_finished_by_the_s
     assert {await role(grouped, each) for each in people} == {"member"}
     await Following(grouped.services.pool, FOLLOWERS).catch_up()
     assert await differences(database) == []
+
+
+async def test_a_request_that_concerns_the_roles_of_too_many_is_refused_and_one_about_other_groups_is_not(
+    grouped: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(role_changes, "MOST", 2)
+    monkeypatch.setattr(engines, "AT_ONCE", 2)
+    people = [await grouped.create(f"person{number}") for number in range(3)]
+    team, crew = await group(grouped, "Team", *people), await group(grouped, "Crew", *people)
+    await map_group(grouped, team, "admin")
+
+    refused = await grouped.request("DELETE", f"{GROUPS}/{team}")
+    done = await grouped.request("DELETE", f"{GROUPS}/{crew}")
+    await map_group(grouped, team, None)
+    unmapped = await grouped.request("DELETE", f"{GROUPS}/{team}")
+
+    assert [each.status_code for each in (refused, done, unmapped)] == [413, 204, 204]
+    assert "group unmap" in refused.json()["detail"]
 
 
 async def test_roles_keep_their_order_while_groups_are_mapped_to_them(grouped: Directory) -> None:
