@@ -364,7 +364,7 @@ def _over_elements(
         if not attribute.multi_valued or attribute == SCHEMAS_ATTRIBUTE:
             return build(target)
         return Some(target, build(Target("", one_of(attribute))))
-    if target.sub is None and not (present and not attribute.multi_valued):
+    if target.sub is None and not present:
         sub = attribute.sub("value")
         target = Target(target.key, attribute, sub) if sub or not attribute.multi_valued else target
     if not attribute.multi_valued:
@@ -428,10 +428,10 @@ def holds(filter_: Filter, element: Any) -> bool:
 
 def _compare(target: Target, operator: Operator, found: object, value: Value) -> bool:
     attribute = target.sub or target.attribute
+    if found is None and value is False:
+        found = False  # nobody writes "primary": false beside every other element
     if value is None or found is None:
-        # A boolean that is not there is false: nobody writes "primary": false beside every other element.
-        same = found == value or (attribute.type == "boolean" and not found and not value)
-        return same if operator == "eq" else not same and operator == "ne"
+        return (found == value) == (operator == "eq") and operator in {"eq", "ne"}
     if isinstance(value, datetime):
         return _ordered(operator, datetime.fromisoformat(str(found)).astimezone(UTC), value)
     if attribute.type in {"integer", "decimal"}:

@@ -32,7 +32,7 @@ _TEXT_COLUMNS: dict[str, tuple[str, Callable[[str], str]]] = {
     "microsoftId": ("microsoft_id", folded),
     "externalId": ("external_id", str),
     f"{ENTERPRISE}:employeeNumber": ("employee_number", folded),
-    "id": ("id::text", str.lower),
+    "id": ("id::text", str),
     "role": ("lower(coalesce(own_role, role))", str.lower),  # as it is shown: the directory knows no other
     "meta.version": ("""'W/"' || version || '"'""", str),
     "meta.resourceType": ("'User'", str),
@@ -226,8 +226,8 @@ class _Compiler:
 
     def by_value(self, value: str, by_id: str, by_text: str) -> str:
         conditions = []
-        with contextlib.suppress(ValueError):
-            self.values.append(UUID(value))
+        if id_ := _id(value):
+            self.values.append(id_)
             conditions.append(by_id.format(id=f"${len(self.values) + FIRST_PARAMETER - 1}::uuid"))
         if by_text:
             conditions.append(by_text.format(text=self.parameter(value)))
@@ -269,10 +269,9 @@ class _Compiler:
         return self.text(compare, attribute, left, value)
 
     def id(self, value: str) -> str:
-        try:
-            self.values.append(UUID(value))
-        except ValueError:
+        if not (id_ := _id(value)):
             return "false"
+        self.values.append(id_)
         return f"id = ${len(self.values) + FIRST_PARAMETER - 1}::uuid"
 
     def text(self, compare: Compare, attribute: Attribute, left: str, value: Value) -> str:
@@ -305,6 +304,14 @@ class _Compiler:
                 symbol = _IN_ORDER[compare.operator]
                 collation = "" if isinstance(compare.value, datetime | int | float) else ' COLLATE "C"'
                 return f"{left} {symbol} {right}{collation}"
+
+
+def _id(text: str) -> UUID | None:
+    """The id that is shown as this text; ids are case exact, and have one spelling."""
+    with contextlib.suppress(ValueError):
+        if str(found := UUID(text)) == text:
+            return found
+    return None
 
 
 def _value_and_rest(inner: Filter) -> tuple[str | None, bool]:

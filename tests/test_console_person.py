@@ -53,7 +53,7 @@ async def test_what_is_wrong_in_the_form_is_told_and_what_was_typed_is_kept(dire
         ({"value:displayName": "Ann <Smith>"}, 400, "characters that a name cannot have"),
         ({"value:userName": "bob"}, 409, "bob"),
         ({"value:title": "New", "version": "7"}, 412, "New"),
-        ({"value:nonsense": "x"}, 400, "nonsense"),
+        ({"value:nonsense": "x"}, 400, "unknown"),
         ({"value:id": str(uuid4())}, 400, "id"),
     ):
         answer = await admin.submit(f"/console/people/{ann}/edit", **given)
