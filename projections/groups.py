@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from engine.decision import Outcome, State
 from engine.filters import Filter
-from engine.group import Facts, Group, Member
+from engine.group import Group
+from engine.membership import Facts, Member
 from engine.ties import Awaited
 from engine.user import User
 from projections import page, where
