@@ -74,7 +74,7 @@ async def search_groups(request: Request) -> Response:
 
 async def _answer(request: Request, query: Query) -> Response:
     services, call = services_of(request), call_of(request)
-    part = await _part(services, call, query)
+    part = await _part(request, query)
     page = await services.users.find(call.admitted.tenant_id, query.filter, **part)
     resources = await scim_users.rendered(request, page.users, query.choice)
     head = await _head(services, call, query, page)
@@ -86,7 +86,7 @@ async def _answer_groups(request: Request, query: Query) -> Response:
     services, call = services_of(request), call_of(request)
     page = GroupPage([], 0)
     if call.admitted.settings.groups == "on":
-        part = await _part(services, call, query)
+        part = await _part(request, query)
         page = await services.groups.find(call.admitted.tenant_id, query.filter, **part)
     head = await _head(services, call, query, page)
     return await scim_groups.listed(request, {**head, "itemsPerPage": len(page.groups)}, page.groups, query.choice)
@@ -100,10 +100,15 @@ async def _answer_both(request: Request, of_users: Query, of_groups: Query) -> R
         )
     services, tenant_id = services_of(request), call_of(request).admitted.tenant_id
     offset, limit = min(of_users.start - 1, _FURTHEST), of_users.count
-    page = await services.users.find(tenant_id, of_users.filter, offset=offset, limit=limit, order=of_users.order)
+    base = scim_users.base_url(request)
+    page = await services.users.find(
+        tenant_id, of_users.filter, offset=offset, limit=limit, order=of_users.order, base=base
+    )
     people = await scim_users.rendered(request, page.users, of_users.choice)
     offset, limit = max(offset - page.total, 0), limit - len(people)
-    rest = await services.groups.find(tenant_id, of_groups.filter, offset=offset, limit=limit, order=of_groups.order)
+    rest = await services.groups.find(
+        tenant_id, of_groups.filter, offset=offset, limit=limit, order=of_groups.order, base=base
+    )
     head = {"schemas": [LIST_RESPONSE], "totalResults": page.total + rest.total, "startIndex": of_users.start}
     head["itemsPerPage"] = len(people) + len(rest.groups)
     return await scim_groups.listed(request, head, rest.groups, of_groups.choice, people)
@@ -118,8 +123,14 @@ async def _head(services: Services, call: Call, query: Query, page: Page | Group
     return found
 
 
-async def _part(services: Services, call: Call, query: Query) -> dict[str, Any]:
-    tenant_id = call.admitted.tenant_id
+async def _part(request: Request, query: Query) -> dict[str, Any]:
+    services, tenant_id = services_of(request), call_of(request).admitted.tenant_id
     after = await services.cursors.read(query.cursor, tenant_id, query.bound) if query.cursor else None
     offset = min(query.start - 1, _FURTHEST) if query.cursor is None else 0
-    return {"offset": offset, "limit": query.count, "order": query.order, "after": after}
+    return {
+        "offset": offset,
+        "limit": query.count,
+        "order": query.order,
+        "after": after,
+        "base": scim_users.base_url(request),
+    }
