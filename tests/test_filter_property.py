@@ -41,7 +41,7 @@ from tests.scim_words import (
 )
 from tests.scim_words import tests_of as filters_of
 
-EXAMPLES = int(os.environ.get("ROLLBOOK_EXAMPLES", "0"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
 CATALOG = users_of(Settings(schemas=(Extension(extensions.read(DOCUMENT)),)))
 CREATED = datetime(2026, 1, 1, 0, 0, 0, 123_456, tzinfo=UTC)
 
