@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test fuzz check bench lock clean
+.PHONY: help serve demo test fuzz screenshots check bench lock clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.installed ## Run the service on http://127.0.0.1:8080, with a Postgres of its own under .rollbook/
 	@exec $(BIN)/rollbook serve
@@ -20,6 +20,9 @@ test: $(VENV)/.installed-dev ## Run the tests
 
 fuzz: $(VENV)/.installed-dev ## Send 100,000 hostile requests to every address
 	@FUZZ=100000 exec $(BIN)/python -m pytest tests/test_fuzz.py
+
+screenshots: $(VENV)/.installed-dev ## Write pictures of the console's pages into screenshots/ (needs chromium)
+	@exec $(BIN)/python -m pytest tests/screenshots.py
 
 check: $(VENV)/.installed-dev ## Lint, check formatting, types and the import rule
 	$(BIN)/ruff check .

@@ -202,6 +202,9 @@ BEGIN
     IF rows ? 'tokens' THEN
         PERFORM put_tokens(of_tenant, at, rows -> 'tokens');
     END IF;
+    IF rows ?| ARRAY['members', 'roles'] THEN
+        PERFORM keep_roles(of_tenant, coalesce(rows -> 'members', '[]'), coalesce(rows -> 'roles', '[]'));
+    END IF;
 END
 $$;
 

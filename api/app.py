@@ -25,15 +25,17 @@ from api import (
     scrape,
     v1,
     v1_audit,
+    v1_groups,
     v1_ledger,
     v1_tokens,
 )
 from api.call import call_of
+from api.console import overview
 from api.console.routes import PAGES, STATIC
 from api.exchange import Exchange
 from api.questions import QUESTIONS
 from api.services import Services, services_of
-from engine.refusals import MethodNotAllowed, NotFound, NotImplementedHere, Refusal
+from engine.refusals import MethodNotAllowed, NotFound, Refusal
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -59,11 +61,6 @@ def address(path: str, **handlers: Handler) -> Route:
     return Route(path, answer, methods=ANY_METHOD)
 
 
-async def _not_offered(request: Request) -> NoReturn:
-    await services_of(request).gate.admit(request, scim_users.SCOPE)
-    raise NotImplementedHere("This part of SCIM is not offered; /ServiceProviderConfig says what is.")
-
-
 async def _astray(request: Request) -> NoReturn:
     call_of(request).is_astray = True
     await _unknown_scim_address(request)
@@ -85,6 +82,7 @@ ASTRAY = ("/Users", "/Groups", "/v2/Users", "/v2/Groups", "/Users/{rest:path}", 
 BESIDE: dict[str, dict[str, Handler]] = {"/v1/tokens": {"POST": v1_tokens.issue}}
 
 ROUTES: list[Route] = [
+    address("/", GET=overview.show_from_outside),
     address("/healthz", GET=health.healthz),
     address("/readyz", GET=health.readyz),
     address("/metrics", GET=scrape.metrics),
@@ -125,6 +123,9 @@ ROUTES: list[Route] = [
     address("/v1/users", GET=v1.list_users),
     address("/v1/users/{id}", GET=v1.read_user, PATCH=v1.edit_user),
     address("/v1/users/{id}/erase", POST=v1.erase_user),
+    address("/v1/groups", GET=v1_groups.list_groups),
+    address("/v1/groups/{id}", GET=v1_groups.read_group),
+    address("/v1/groups/{id}/role", PUT=v1_groups.map_group),
     address("/v1/seats", GET=v1.read_seats),
     address("/v1/exports/{id}", GET=v1_audit.read_manifest),
     address("/v1/checkpoint", GET=v1_ledger.read_checkpoint),

@@ -37,8 +37,8 @@ class Expected(Struct, frozen=True, kw_only=True):
 
 def keys(published: dict[str, Any]) -> KeySet:
     """The keys of an issuer's JWK set, without those that are not understood (RFC 7517 §5)."""
-    found = []
-    for each in published.get("keys") or []:
+    found, listed = [], published.get("keys")
+    for each in listed if isinstance(listed, list) else []:
         with contextlib.suppress(JoseError, KeyError, ValueError, TypeError):
             found += KeySet.import_key_set({"keys": [each]}).keys
     return KeySet(found)

@@ -16,6 +16,7 @@ from api.parameters import Parameter, parameters
 from api.questions import QUESTIONS
 from api.v1 import ErasureAsked
 from api.v1_audit import SCOPES
+from api.v1_groups import GroupPage, GroupShown, RoleAsked
 from api.v1_tokens import TokenAsked, TokenEnded, TokenSecret
 from api.v1_types import (
     CheckpointShown,
@@ -63,6 +64,7 @@ _TIME = {"type": "string", "format": "date-time"}
 _NUMBER = {"type": "integer", "minimum": 0}
 _PLACE = {"type": "integer", "minimum": 1}
 _ID = _parameter("id", "The person's id.", _UUID, "path")
+_GROUP = _parameter("id", "The group's id.", _UUID, "path")
 _ACTOR = _parameter("X-Rollbook-Actor", "The id of the person who asks.", {"type": "string"}, "header")
 _EXPORT = _parameter("id", "The id of the request that asked for the file.", _UUID, "path")
 _TEXT = {"type": "string"}
@@ -169,6 +171,28 @@ OPERATIONS = (
         TokenEnded,
         (_parameter("id", "The token's id.", _UUID, "path"), _ACTOR),
     ),
+    Operation(
+        "/v1/groups",
+        "get",
+        "The groups, in the order of their creation",
+        ("people:read",),
+        GroupPage,
+        (
+            _parameter("mapped", "Only those that give a role, or that give none.", {"type": "boolean"}),
+            _parameter("after", "The last id of the page before.", _UUID),
+            _LIMIT,
+        ),
+    ),
+    Operation("/v1/groups/{id}", "get", "One group", ("people:read",), GroupShown, (_GROUP,)),
+    Operation(
+        "/v1/groups/{id}/role",
+        "put",
+        "Let a group give a role to everybody in it, or none",
+        ("admin",),
+        GroupShown,
+        (_GROUP, _ACTOR),
+        body=RoleAsked,
+    ),
     Operation("/v1/seats", "get", "How many seats are taken, now", ("people:read",), SeatCounts),
 )
 
@@ -231,6 +255,7 @@ def describe() -> dict[str, Any]:
             Problem,
             ErasureAsked,
             TokenAsked,
+            RoleAsked,
             *{each.row: None for each in QUESTIONS},
         ],
         ref_template=_REFERENCE,
@@ -278,7 +303,7 @@ def _described(operation: Operation) -> dict[str, Any]:
 def _body(body: type[Struct]) -> dict[str, Any]:
     if body is Person:
         return {"required": True, "content": _content("application/merge-patch+json", "PersonEdit")}
-    return {"required": body is TokenAsked, "content": _content(wire.JSON, body.__name__)}
+    return {"required": body in {TokenAsked, RoleAsked}, "content": _content(wire.JSON, body.__name__)}
 
 
 def _content(media_type: str, name: str) -> dict[str, Any]:

@@ -4,13 +4,25 @@ from typing import Any
 
 from api import event_questions
 from projections.question import Question
-from projections.questions import attributes, bulk_acts, changes, moves, requests, rosters, seats_taken, tokens_listed
+from projections.questions import (
+    attributes,
+    bulk_acts,
+    changes,
+    memberships,
+    moves,
+    requests,
+    rosters,
+    seats_taken,
+    tokens_listed,
+)
 
 QUESTIONS: tuple[Question[Any, Any], ...] = (
     event_questions.EVENTS,
     event_questions.STORY,
     rosters.PERSON,
     rosters.ROSTER,
+    memberships.GROUP_MEMBERS,
+    memberships.PERSON_GROUPS,
     changes.CHANGES,
     attributes.ATTRIBUTE_CHANGES,
     attributes.LOCAL_EDITS,

@@ -42,7 +42,7 @@ async def create(request: Request) -> Response:
     command = ProvisionGroup(resource.read(body, catalog_of(call), call.quirks))
     scim_users.note_body(call, body, GROUP_URN)
     group = await services.engine.carry_out_on_group(
-        command, uuid7(), call.cause, carried=_counting(call), catalog=catalog_of(call)
+        command, uuid7(), call.cause, carried=_counting(call), settings=call.admitted.settings
     )
     return await _resource(request, group, choice, status=201)
 
@@ -54,9 +54,7 @@ async def read(request: Request) -> Response:
     if group is None or group.is_deleted:
         off = "" if is_on(call) else " Groups are off."
         raise NotFound(f"There is no such group here.{off}")
-    if scim_users.tags(request, "if-none-match") & {str(group.version), "*"}:
-        return Response(status_code=304, headers={"ETag": scim_resource.etag(group)})
-    return await _resource(request, group, choice)
+    return scim_users.known(request, group) or await _resource(request, group, choice)
 
 
 async def replace(request: Request) -> Response:
@@ -121,7 +119,7 @@ async def _carried_out(request: Request, command: GroupCommand) -> Group:
     group_id = scim_users.user_id_in(request) or _NOBODY
     versions = scim_users.if_match(request)
     return await services_of(request).engine.carry_out_on_group(
-        command, group_id, call.cause, versions, _counting(call), catalog_of(call)
+        command, group_id, call.cause, versions, _counting(call), call.admitted.settings
     )
 
 
@@ -217,7 +215,7 @@ async def _streamed(request: Request, found: dict[UUID, dict[str, Any]], choice:
         begin = b',"members":['
         async for some in services_of(request).groups.pages_of_members(tenant_id, group_id):
             elements = [scim_resource.member(each, base) for each in some]
-            chosen = choice.of({"schemas": [], "id": "", "members": elements})["members"]
-            yield begin + _JSON.encode(chosen)[1:-1]
-            begin = b","
+            if chosen := choice.of({"schemas": [], "id": "", "members": elements}).get("members"):
+                yield begin + _JSON.encode(chosen)[1:-1]
+                begin = b","
         yield b"}" if begin != b"," else b"]}"

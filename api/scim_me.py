@@ -17,7 +17,7 @@ from engine import patch
 from engine.engine import Carried
 from engine.events import UserEvent
 from engine.patch import ChangeElements, Operation
-from engine.refusals import Forbidden, NotFound, NotImplementedHere
+from engine.refusals import Forbidden, InvalidPath, NotFound, NotImplementedHere
 from engine.tokens import OWN
 from engine.user import PatchUser, Terms, User
 
@@ -27,13 +27,17 @@ CHANGEABLE = frozenset(("name", *_PLAIN, "phoneNumbers", "ims", "photos", "addre
 
 
 async def read(request: Request) -> Response:
-    return await scim_users.answer_with(request, await _oneself(request))
+    me = await _oneself(request)
+    return scim_users.known(request, me) or await scim_users.answer_with(request, me)
 
 
 async def change(request: Request) -> Response:
     """A PATCH (RFC 7644 §3.5.2) of what is the person's own business."""
     me, call = await _oneself(request), call_of(request)
-    operations = patch.read(await wire.read_json(request), scim_users.catalog_of(call), call.quirks)
+    body = await wire.read_json(request)
+    call.expect_names_of(InvalidPath)
+    operations = patch.read(body, scim_users.catalog_of(call), call.quirks)
+    scim_users.note_body(call, body, patch.PATCH_OP)
     for each in operations:
         _check(each)
     terms = Terms(call.admitted.settings, "local", scim_users.if_match(request))

@@ -43,24 +43,27 @@ class Query(Struct, frozen=True, kw_only=True):
     bound: str
 
 
-def of_address(request: Request, catalog: Catalog) -> Query:
-    """Raises InvalidFilter, InvalidValue or InvalidCount, naming the parameter."""
+def of_address(request: Request, catalog: Catalog, beside: Catalog | None = None) -> Query:
+    """`beside` is the other type whose resources are listed too: what it knows is no unknown name.
+
+    Raises InvalidFilter, InvalidValue or InvalidCount, naming the parameter.
+    """
     call, given = call_of(request), request.query_params
     if set(given) - set(_NAMES):
         call.quirks.append(Quirk.PARAMETER)
     if given.get("filter") == "":
         call.quirks.append(Quirk.EMPTY_FILTER)
-    return _read({name: given[name] for name in _NAMES if name in given}, catalog, call)
+    return _read({name: given[name] for name in _NAMES if name in given}, catalog, beside, call)
 
 
-async def of_body(request: Request, catalog: Catalog) -> Query:
+async def of_body(request: Request, catalog: Catalog, beside: Catalog | None = None) -> Query:
     """Raises InvalidSyntax if the body is no SearchRequest, and what `of_address` raises."""
     call, body = call_of(request), await wire.read_json(request)
     members = {name.lower(): value for name, value in wire.as_object(body).items()}
     if "schemas" not in members:
         call.quirks.append(Quirk.NO_SCHEMAS)
     given = {name: members[name.lower()] for name in _NAMES if members.get(name.lower()) is not None}
-    return _read({name: _text(name, value) for name, value in given.items()}, catalog, call)
+    return _read({name: _text(name, value) for name, value in given.items()}, catalog, beside, call)
 
 
 def _text(name: str, value: Any) -> str:
@@ -73,26 +76,31 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-def _read(given: Mapping[str, str], catalog: Catalog, call: Call) -> Query:
+def _read(given: Mapping[str, str], catalog: Catalog, beside: Catalog | None, call: Call) -> Query:
     call.expect_names_of(InvalidFilter)
     filter_ = filters.parse(given["filter"], catalog, call.quirks) if given.get("filter") else None
     if filter_:
-        call.quirks += [resource.unknown(name, catalog) for name in filters.unknown_names(filter_)]
+        unknown = [name for name in filters.unknown_names(filter_) if not _is_known(name, beside)]
+        call.quirks += [resource.unknown(name, catalog) for name in unknown]
     if "cursor" in given and "startIndex" in given:
         raise InvalidValue("cursor and startIndex exclude each other; give one of them (RFC 9865 §2).")
     return Query(
         filter=filter_,
-        order=_order(given, catalog, call),
+        order=_order(given, catalog, beside, call),
         choice=Choice(given.get("attributes"), given.get("excludedAttributes"), catalog),
         start=max(_number(given, "startIndex", 1), 1),
         count=_count_of_cursor(given) if "cursor" in given else min(max(_count(given), 0), MOST_RESULTS),
         cursor=given.get("cursor"),
-        bound=f"{catalog.type}\n"
+        bound=f"{catalog.type}{'+' if beside else ''}\n"
         + "\n".join(f"{name}={given.get(name, '')}" for name in ("filter", "sortBy", "sortOrder")),
     )
 
 
-def _order(given: Mapping[str, str], catalog: Catalog, call: Call) -> Order:
+def _is_known(name: str, beside: Catalog | None) -> bool:
+    return beside is not None and beside.find(name) is not None
+
+
+def _order(given: Mapping[str, str], catalog: Catalog, beside: Catalog | None, call: Call) -> Order:
     direction = given.get("sortOrder", "ascending").strip().lower()
     if direction not in {"ascending", "descending"}:
         raise InvalidValue("sortOrder takes ascending or descending.")
@@ -102,7 +110,8 @@ def _order(given: Mapping[str, str], catalog: Catalog, call: Call) -> Order:
     target, odd = catalog.spelled(name)
     call.quirks += odd
     if target is None:
-        call.quirks.append(resource.unknown(name, catalog))
+        if not _is_known(name, beside):
+            call.quirks.append(resource.unknown(name, catalog))
         return BY_AGE
     if target.attribute.returned == "never":  # the order would tell the values
         raise InvalidPath(f"{name[:100]} is never returned, so nothing can be sorted by it.")

@@ -30,7 +30,7 @@ def render(user: User, base: str, settings: Settings) -> dict[str, Any]:
     Entra looks for a value where its mapping names it, and sends it again for ever if it is not there: so what the
     directory named with a URN stands at the top level and under that URN too.
     """
-    sent = user.attributes.get("role", user.role)
+    sent = user.attributes.get("role", user.own)
     top = users_of(settings).shown(user.attributes)
     top.pop("role", None)
     tree = resource.nested(top)
@@ -46,7 +46,7 @@ def render(user: User, base: str, settings: Settings) -> dict[str, Any]:
         "id": str(user.id),
         **tree,
         "active": user.active,
-        "role": sent if rules.means(sent, user.role, settings) else user.role,
+        "role": sent if rules.means(sent, user.own, settings) else user.own,
         **dict.fromkeys(user.prefixes, named),
         "meta": _meta(user, base),
     }
@@ -108,7 +108,8 @@ class Choice:
         if wanted and unwanted:
             raise InvalidValue("attributes and excludedAttributes exclude each other; give one of them.")
         self._wanted = _targets(wanted, catalog)
-        self._on_request = [target for key in sorted(catalog.on_request) if (target := catalog.find(key))]
+        self._always = _found(catalog.always_shown, catalog)
+        self._on_request = _found(catalog.on_request, catalog)
         self._unwanted = _targets(unwanted, catalog)
 
     @property
@@ -124,17 +125,30 @@ class Choice:
 
     def of(self, found: dict[str, Any]) -> dict[str, Any]:
         if self._wanted is not None:
-            return _picked(found, self._wanted)
+            return _picked(found, [*self._wanted, *self._always])
         if self._unwanted is not None:
             return _left(found, [*self._unwanted, *self._on_request])
         return _left(found, self._on_request) if self._on_request else found
 
 
+def _found(keys: Iterable[str], catalog: Catalog) -> list[Target]:
+    return [target for key in sorted(keys) if (target := catalog.find(key))]
+
+
 def _targets(names: str | None, catalog: Catalog) -> list[Target] | None:
-    """Names that are unknown name nothing."""
+    """Names that are unknown name nothing; the URN of a schema names all of its attributes."""
     if not names:
         return None
-    return [target for name in names.split(",") if (target := catalog.find(name.strip()))]
+    return [target for name in names.split(",") for target in _meant(name.strip(), catalog)]
+
+
+def _meant(name: str, catalog: Catalog) -> list[Target]:
+    if target := catalog.find(name):
+        return [target]
+    if (urn := catalog.schema_urn(name)) is None:
+        return []
+    # What is answered on request alone is asked for by its own name.
+    return [each for each in catalog.targets_of(urn) if each.key not in catalog.on_request]
 
 
 def _picked(found: dict[str, Any], targets: Iterable[Target]) -> dict[str, Any]:
@@ -169,7 +183,7 @@ def _sub(value: Any, picked: Any, name: str) -> Any:
 def _left(found: dict[str, Any], targets: Iterable[Target]) -> dict[str, Any]:
     left = {name: dict(value) if isinstance(value, dict) else value for name, value in found.items()}
     for target in targets:
-        if target.attribute.returned == "always":  # RFC 7643 §2.2
+        if (target.sub or target.attribute).returned == "always":  # RFC 7643 §2.2
             continue
         if target.key.startswith("urn:"):
             branches = [left.get(target.key.rpartition(":")[0], {})]

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from uuid_utils.compat import uuid7
 
-from api import scim_resource, wire
+from api import accept, scim_resource, wire
 from api.call import Call, call_of
 from api.scim_resource import Choice
 from api.services import Services, services_of
@@ -17,6 +17,7 @@ from engine import patch, resource, rules
 from engine.catalog import Catalog, users_of
 from engine.engine import Carried
 from engine.events import UserEvent
+from engine.group import Group
 from engine.quirks import Quirk
 from engine.refusals import InvalidPath, InvalidSyntax, InvalidValue, NotFound
 from engine.schema import CORE
@@ -50,9 +51,7 @@ async def read(request: Request) -> Response:
     user = await services.users.get(call.admitted.tenant_id, _user_id(request))
     if user is None or user.is_deleted:
         raise NotFound(f"There is no user {request.path_params['id']} here.")
-    if tags(request, "if-none-match") & {str(user.version), "*"}:
-        return Response(status_code=304, headers={"ETag": scim_resource.etag(user)})
-    return await _resource(request, call, user, choice)
+    return known(request, user) or await _resource(request, call, user, choice)
 
 
 async def replace(request: Request) -> Response:
@@ -92,11 +91,15 @@ async def admitted(request: Request) -> tuple[Services, Call]:
 
 
 async def let_in(request: Request, *scopes: str) -> tuple[Services, Call]:
-    """Lets in who has one of the scopes, on the terms of the tenant's mode. Raises NotAuthenticated or Forbidden."""
+    """Lets in who has one of the scopes, on the terms of the tenant's mode.
+
+    Raises NotAuthenticated or Forbidden; NotAcceptable where SCIM is taken strictly.
+    """
     services, call = services_of(request), call_of(request)
     admission = await services.gate.admit(request, *scopes)
     if admission.settings.mode == "strict":
         call.be_strict()
+        accept.check(request.headers.getlist("accept"))
     return services, call
 
 
@@ -148,7 +151,7 @@ def _note_roles(call: Call, command: UserCommand) -> None:
 
 def _note_role(call: Call, user: User, command: UserCommand) -> None:
     for sent in _roles_in(command):
-        if not rules.means(sent, user.role, call.admitted.settings):
+        if not rules.means(sent, user.own, call.admitted.settings):
             call.quirks.append(Quirk.NO_SUCH_ROLE)
 
 
@@ -198,6 +201,13 @@ def tags(request: Request, header: str) -> set[str]:
     if any(bare not in {"", "*", "W/"} for _, bare in found):
         call_of(request).quirks.append(Quirk.TAG)
     return {quoted or bare for quoted, bare in found}
+
+
+def known(request: Request, found: User | Group) -> Response | None:
+    """304, if the client has this version already (RFC 7644 §3.14)."""
+    if tags(request, "if-none-match") & {str(found.version), "*"}:
+        return Response(status_code=304, headers={"ETag": scim_resource.etag(found)})
+    return None
 
 
 def if_match(request: Request) -> frozenset[int] | None:

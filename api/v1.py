@@ -56,7 +56,7 @@ async def list_users(request: Request) -> Response:
     return wire.json(
         {
             "users": [v1_types.person(user, scim_users.catalog_of(call)) for user in users],
-            "next": _next(request, "after", last),
+            "next": next_address(request, "after", last),
         }
     )
 
@@ -204,7 +204,7 @@ def _choice(request: Request, name: str, choices: dict[str, T]) -> T | None:
     return choices[text]
 
 
-def _next(request: Request, cursor: str, last: str | None) -> str | None:
+def next_address(request: Request, cursor: str, last: str | None) -> str | None:
     """The same address from behind the last one. Only ids, numbers and times stand in it."""
     if last is None:
         return None

@@ -46,6 +46,7 @@ class Catalog:
         self.immutable = frozenset[str]()
         self.hidden = frozenset[str]()
         self.on_request = frozenset[str]()
+        self.always_shown = frozenset[str]()
         self.demanded: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def extended(self, schemas: tuple[Schema, ...]) -> "Catalog":
@@ -60,6 +61,7 @@ class Catalog:
             key for key in found.leaves if (whole := found.find(key)) and whole.attribute.returned == "never"
         )
         found.on_request = frozenset(key for key, attribute in named if attribute.returned == "request")
+        found.always_shown = frozenset(key for key, attribute in named if attribute.returned == "always")
         found.demanded = tuple(
             (each.id, tuple(f"{each.id}:{attribute.name}" for attribute in each.attributes if attribute.required))
             for each in schemas
@@ -144,6 +146,13 @@ class Catalog:
             yield quirks.at(target.leaf, Quirk.DOT_FOR_COLON)
         if target.key.startswith("urn:") and not folded.startswith("urn:"):
             yield quirks.at(target.leaf, Quirk.NO_URN)
+
+    def targets_of(self, urn: str) -> list[Target]:
+        """The attributes of one of the schemas."""
+        return [self._targets[f"{urn}:{each.name}".lower()] for each in self._schema(urn).attributes]
+
+    def _schema(self, urn: str) -> Schema:
+        return next(each for each in self.schemas if each.id == urn)
 
     def leaves_of(self, urn: str) -> list[str]:
         """The keys of all places that an extension's attributes have."""

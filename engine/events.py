@@ -44,6 +44,7 @@ class UserProvisioned(Event, frozen=True, tag=True):
 class AttributesChanged(Event, frozen=True, tag=True):
     """Attributes got other values. A change of `role` is one of its spelling: the role in force stays.
 
+    `own_role` is the change of the role of the person's own while a group gives a higher one, which stays in force.
     `overwrote` names each local edit that a value of the directory replaced, `confirmed` each one to which the
     directory sent the same value, so that it is the directory's again; both by the version of that edit.
     """
@@ -52,16 +53,29 @@ class AttributesChanged(Event, frozen=True, tag=True):
     overwrote: dict[str, int] = {}
     confirmed: dict[str, int] = {}
     prefixes: tuple[str, ...] = ()
+    own_role: Change | None = None
 
 
 class RoleAssigned(Event, frozen=True, kw_only=True, tag=True, rename={"from_": "from"}):
-    """The role in force changed. `sent` is the directory's own spelling, `active` whether the user holds a seat."""
+    """The role in force changed. `sent` is the directory's own spelling, `active` whether the user holds a seat.
+
+    `group` names the group by which it changed: the one that gives the role, and then `own` is the role of the person's
+    own; or, without `own`, the one that gave a higher role until now. With a group and no `sent`, nobody assigned the
+    person anything: the groups around it changed.
+    """
 
     from_: str
     to: str
     sent: str | None = None
     active: bool
     overwrote: dict[str, int] = {}
+    group: UUID | None = None
+    own: str | None = None
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the person was assigned a role, and not only a group changed."""
+        return self.group is None or self.sent is not None
 
 
 class Deactivated(Event, frozen=True, tag=True):

@@ -119,7 +119,7 @@ def _description(members: Mapping[str, Any], where: str) -> str:
 
 
 def added(settings: Settings, new: Extension) -> dict[str, Any]:
-    """The settings that add the schema, for ChangeSettings. Raises InvalidValue if it clashes with what is there."""
+    """The settings that add the schema. Raises InvalidValue if it clashes with what is there."""
     urn = new.schema.id
     if len(settings.schemas) >= MOST_SCHEMAS:
         raise InvalidValue(

@@ -30,6 +30,7 @@ class Quirk(StrEnum):
     UNKNOWN = "an unknown attribute"
     UNKNOWN_EXTENSION = "an unknown attribute of another schema"
     UNKNOWN_SUB = "an unknown sub-attribute"
+    NOT_KEPT = "a usual part of an element that is not kept here"
     NO_URN = "named without its schema's URN"
     DOT_FOR_COLON = "a dot for the colon behind the schema's URN"
     CORE_OBJECT = "core attributes in an object under the core schema's URN"

@@ -16,6 +16,7 @@
     │   └── SeatLimitReached
     ├── NotFound                   404
     ├── MethodNotAllowed           405
+    ├── NotAcceptable              406
     ├── Conflict                   409
     │   └── NotUnique              uniqueness
     ├── PreconditionFailed         412
@@ -132,6 +133,12 @@ class MethodNotAllowed(Refusal):
     """This address does not take that method."""
 
     status = 405
+
+
+class NotAcceptable(Refusal):
+    """What is answered here is application/scim+json, which Accept excludes."""
+
+    status = 406
 
 
 class Conflict(Refusal):

@@ -1,6 +1,7 @@
 """What a tenant may decide about the rules of its directory."""
 
 from typing import Annotated, Literal
+from uuid import UUID
 
 from msgspec import Meta, Struct
 
@@ -8,6 +9,7 @@ from engine.refusals import InvalidValue
 from engine.schema import Schema
 
 MOST_ROLES = 100
+MOST_ROLE_GROUPS = 1_000
 LONGEST = 100  # characters of a role's value or display name
 
 
@@ -25,6 +27,13 @@ class Extension(Struct, frozen=True):
     resource: Literal["User", "Group"] = "User"
 
 
+class RoleGroup(Struct, frozen=True):
+    """A group whose members get a role, which is one of the tenant's."""
+
+    group: UUID
+    role: str
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """A tenant's settings, with the defaults of a new tenant."""
 
@@ -36,6 +45,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     groups: Literal["off", "on"] = "off"
     # Most powerful first. The last is the one of a person for whom the directory names no role.
     roles: tuple[Role, ...] = (Role("owner", "Owner"), Role("admin", "Admin"), Role("member", "Member"))
+    role_groups: tuple[RoleGroup, ...] = ()
     schemas: tuple[Extension, ...] = ()
     # Those that were removed. Their values stay, so an attribute that comes back has to be of the same type.
     former_schemas: tuple[Extension, ...] = ()
@@ -46,6 +56,15 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise InvalidValue(f"A tenant has 1 to {MOST_ROLES} roles; their values and display names must all differ.")
         if not all(name.isprintable() and name == name.strip() and 1 <= len(name) <= LONGEST for name in names):
             raise InvalidValue(f"The value and the display name of a role have 1 to {LONGEST} printable characters.")
+        values = {role.value for role in self.roles}
+        if unknown := [each.role for each in self.role_groups if each.role not in values]:
+            there_are = ", ".join(role.value for role in self.roles)
+            raise InvalidValue(
+                f"{unknown[0]!r} is none of this tenant's roles, which are {there_are}. One to which a group is mapped "
+                f"stays until the group is unmapped."
+            )
+        if len(self.role_groups) > MOST_ROLE_GROUPS:
+            raise InvalidValue(f"A tenant maps at most {MOST_ROLE_GROUPS} groups to roles.")
 
     @property
     def default_role(self) -> str:

@@ -99,6 +99,7 @@ def _refusal(error: Any) -> Exception:
     refusals: dict[str, Exception] = {
         "version_is_expected": LostRaceError(),
         "members_are_as_decided": LostRaceError(),
+        "roles_are_as_decided": LostRaceError(),
         "groups_have_no_cycle": Conflict("A group would be a member of itself, through the groups within it."),
         "of_the_erased_nothing_is_told": ErasedError(),
         "user_name_is_free": NotUnique(

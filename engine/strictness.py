@@ -50,8 +50,9 @@ _REFUSALS: dict[Quirk, type[Refusal]] = {
     Quirk.REMOVED_BY_VALUE: InvalidValue,
     Quirk.MADE: NoTarget,
 }
-"""All but those that SCIM itself allows: what is read-only is passed over (RFC 7644 §3.3), unknown parameters of a
-query are nobody's, and a schema's URN is the name of its attributes' container (RFC 7643 §3.3)."""
+"""All but those that SCIM itself allows: what is read-only is passed over (RFC 7644 §3.3), the usual parts of an
+element may stand in any (RFC 7643 §2.4), unknown parameters of a query are nobody's, and a schema's URN is the name of
+its attributes' container (RFC 7643 §3.3)."""
 
 _UNKNOWN = {Quirk.UNKNOWN, Quirk.UNKNOWN_EXTENSION, Quirk.UNKNOWN_SUB}
 

@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 import msgspec
 from msgspec import Struct
 
+from engine import extensions
 from engine.events import (
     AuditAccessed,
     Change,
@@ -19,7 +20,7 @@ from engine.events import (
     TokenRevoked,
 )
 from engine.refusals import Conflict, InvalidValue, NotFound
-from engine.settings import Settings
+from engine.settings import Extension, RoleGroup, Settings
 from engine.streams import Recorded
 from engine.tokens import OWN, SCOPES
 
@@ -60,6 +61,18 @@ class ChangeSettings(Struct, frozen=True):
     values: dict[str, Any]
 
 
+class AddSchema(Struct, frozen=True):
+    """A schema of the tenant's own is added to those that it has when this is carried out."""
+
+    new: Extension
+
+
+class RemoveSchema(Struct, frozen=True):
+    """One of the tenant's own schemas is taken away."""
+
+    urn: str
+
+
 class IssueToken(Struct, frozen=True):
     """A token with a new secret is issued."""
 
@@ -77,7 +90,14 @@ class RevokeToken(Struct, frozen=True):
     token_id: UUID
 
 
-TenantCommand = RegisterTenant | ChangeSettings | IssueToken | RevokeToken
+class MapGroup(Struct, frozen=True):
+    """Everybody in a group gets a role, at least; with None, nobody gets one by this group any more."""
+
+    group_id: UUID
+    role: str | None
+
+
+TenantCommand = RegisterTenant | ChangeSettings | AddSchema | RemoveSchema | MapGroup | IssueToken | RevokeToken
 
 
 def tenant_id_of(store_id: UUID, name: str) -> UUID:
@@ -97,6 +117,15 @@ def decide(command: TenantCommand, tenant: Tenant | None) -> list[TenantEvent]:
     match command:
         case ChangeSettings(values):
             return _settings_changed(tenant.settings, values)
+        case MapGroup(group_id, role):
+            others = [each for each in tenant.settings.role_groups if each.group != group_id]
+            mapped = [*others, *([RoleGroup(group_id, role)] if role is not None else [])]
+            found = sorted(mapped, key=lambda each: each.group)
+            return _settings_changed(tenant.settings, {"role_groups": msgspec.to_builtins(found)})
+        case AddSchema(new):
+            return _settings_changed(tenant.settings, extensions.added(tenant.settings, new))
+        case RemoveSchema(urn):
+            return _settings_changed(tenant.settings, extensions.removed(tenant.settings, urn))
         case IssueToken():
             return [_issued(command)]
         case RevokeToken(token_id):
@@ -119,11 +148,23 @@ def _settings_changed(settings: Settings, values: dict[str, Any]) -> list[Tenant
     if unknown := values.keys() - before.keys():
         raise InvalidValue(f"There is no setting {min(unknown)}. There are: {', '.join(before)}.")
     try:
-        after = msgspec.to_builtins(msgspec.convert({**before, **values}, Settings))
+        settings_after = msgspec.convert({**before, **values}, Settings)
     except msgspec.ValidationError as error:
         raise InvalidValue(f"This is no value for a setting: {error}. {_choices(values)}") from None
+    _check_order(settings, settings_after)
+    after = msgspec.to_builtins(settings_after)
     changes = {name: Change(before[name], after[name]) for name in before if before[name] != after[name]}
     return [SettingsChanged(changes=changes)] if changes else []
+
+
+def _check_order(before: Settings, after: Settings) -> None:
+    """What groups give was decided by the order of the roles, which therefore stays while any group gives one."""
+    known, wanted = ([role.value for role in each.roles] for each in (before, after))
+    if before.role_groups and [each for each in wanted if each in known] != known:
+        raise Conflict(
+            "Groups are mapped to roles, by the order of these roles: new ones may be added, but none may be removed "
+            "or moved. Unmap the groups first, and map them again afterwards."
+        )
 
 
 def _choices(values: dict[str, Any]) -> str:

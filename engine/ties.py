@@ -74,8 +74,13 @@ def _gives_name(event: AnyEvent) -> bool:
 
 def joins(awaited: Sequence[Awaited], member: Member) -> list[tuple[Group, list[GroupEvent]]]:
     """The groups that awaited the member, each with what happens to it. Raises Conflict if one awaited itself."""
+    return all_joins([(each, member) for each in awaited])
+
+
+def all_joins(arrived: Sequence[tuple[Awaited, Member]]) -> list[tuple[Group, list[GroupEvent]]]:
+    """The same for several who arrived."""
     found: dict[UUID, tuple[Group, list[GroupEvent]]] = {}
-    for each in awaited:
+    for each, member in arrived:
         if each.group.id == member.id:
             raise Conflict("A group cannot be a member of itself, and this one awaits a member of this externalId.")
         _, events = found.setdefault(each.group.id, (each.group, []))

@@ -8,9 +8,10 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from engine import extensions, patch, rules
+from engine import extensions, patch, roles, rules
 from engine.catalog import users_of
 from engine.events import (
+    AnyEvent,
     AttributesChanged,
     Change,
     Deactivated,
@@ -23,6 +24,7 @@ from engine.events import (
 )
 from engine.refusals import Conflict, InvalidValue, NoTarget, NotFound, PreconditionFailed
 from engine.resource import Values
+from engine.roles import Given
 from engine.settings import Settings
 from engine.streams import Recorded, Source
 
@@ -38,8 +40,9 @@ class User(Struct, frozen=True, kw_only=True):
     """A user as its events make it.
 
     `attributes` are values by leaf, as they were sent, without `active`; `attributes["role"]` is the directory's
-    spelling, `role` the role in force. `origins` holds each leaf's origin, `active` and `role` included. The times
-    are None while the event that sets them is not appended yet.
+    spelling, `role` the role in force. `own_role` is set where a group gives that one, and the person's own is another.
+    `origins` holds each leaf's origin, `active` and `role` included. The times are None while the event that sets them
+    is not appended yet.
     """
 
     id: UUID
@@ -49,10 +52,16 @@ class User(Struct, frozen=True, kw_only=True):
     role: str
     origins: dict[str, Origin]
     prefixes: tuple[str, ...] = ()
+    own_role: str | None = None
     deleted_at: datetime | None = None
     is_deleted: bool = False
     created_at: datetime | None = None
     modified_at: datetime | None = None
+
+    @property
+    def own(self) -> str:
+        """The role that the person has without any group."""
+        return self.own_role or self.role
 
 
 class ProvisionUser(Struct, frozen=True):
@@ -81,11 +90,15 @@ UserCommand = ProvisionUser | ReplaceUser | PatchUser | DeleteUser
 
 
 class Terms(Struct, frozen=True):
-    """Under which terms a command is decided: the tenant's settings, who asks, and the versions that If-Match names."""
+    """Under which terms a command is decided: the tenant's settings, who asks, and the versions that If-Match names.
+
+    `given` is the most that the person's groups give; it matters only where the command changes the person's own role.
+    """
 
     settings: Settings = Settings()
     source: Source = "directory"
     versions: frozenset[int] | None = None
+    given: Given | None = None
 
 
 def decide(command: UserCommand, user: User | None, terms: Terms) -> list[UserEvent]:
@@ -171,7 +184,9 @@ def changes(user: User, values: Values, terms: Terms) -> list[UserEvent]:
     if given.get("role") is None:  # a role that is taken away or left empty changes nothing
         given.pop("role", None)
     meant = rules.role_of(given.get("role"), terms.settings)
-    role = meant or user.role
+    own = meant or user.own
+    given_role = roles.in_force(own, terms.given, terms.settings)
+    role = user.role if own == user.own else given_role.role if given_role else own
     changed = {
         key: Change(user.attributes.get(key), value)
         for key, value in given.items()
@@ -181,28 +196,66 @@ def changes(user: User, values: Values, terms: Terms) -> list[UserEvent]:
     for key, change in changed.items():
         rules.check(key, change.to, change.from_, terms.settings)
     events: list[UserEvent] = []
-    if event := _attributes_changed(user, values, changed, meant, terms):
+    own_role = Change(user.own, own) if own != user.own and role == user.role else None
+    if event := _attributes_changed(user, values, changed, meant, own_role, terms):
         events.append(event)
     if role != user.role:
-        sent = given["role"] if given["role"] != role else None
-        overwrote = _overwritten(user, ["role"], terms)
-        events.append(RoleAssigned(from_=user.role, to=role, sent=sent, active=user.active, overwrote=overwrote))
+        events.append(
+            RoleAssigned(
+                from_=user.role,
+                to=role,
+                sent=given["role"] if given["role"] != role else None,
+                active=user.active,
+                overwrote=_overwritten(user, ["role"], terms),
+                group=given_role.group if given_role else None,
+                own=own if given_role else None,
+            )
+        )
     if active is not None and active != user.active:
         turned = Reactivated if active else Deactivated
         events.append(turned(role=role, overwrote=_overwritten(user, ["active"], terms)))
     return events
 
 
-def _attributes_changed(
-    user: User, values: Values, changed: dict[str, Change], meant: str | None, terms: Terms
+def moves_role(event: AnyEvent) -> bool:
+    """Whether it changes the role in force, or the person's own."""
+    return isinstance(event, RoleAssigned) or (isinstance(event, AttributesChanged) and event.own_role is not None)
+
+
+def regrouped(user: User, given: Given | None, by: UUID, settings: Settings) -> list[UserEvent]:
+    """What it means to a person that groups give this now, after the group `by` changed, or what it gives."""
+    found = roles.in_force(user.own, given, settings)
+    role = found.role if found else user.own
+    if role == user.role:
+        return []
+    return [
+        RoleAssigned(
+            from_=user.role,
+            to=role,
+            active=user.active,
+            group=found.group if found else by,
+            own=user.own if found else None,
+        )
+    ]
+
+
+def _attributes_changed(  # noqa: PLR0913, PLR0917  all that goes into it
+    user: User,
+    values: Values,
+    changed: dict[str, Change],
+    meant: str | None,
+    own_role: Change | None,
+    terms: Terms,
 ) -> AttributesChanged | None:
-    present = {**user.attributes, "active": user.active, "role": user.role}
+    present = {**user.attributes, "active": user.active, "role": user.own}
     sent = {**values.leaves, "role": meant}
+    edited = [key for key in changed if key != "role"] + (["role"] if own_role else [])
     event = AttributesChanged(
         changes=changed,
-        overwrote=_overwritten(user, [key for key in changed if key != "role"], terms),
+        overwrote=_overwritten(user, edited, terms),
         confirmed=_overwritten(user, [key for key in sent if sent[key] == present.get(key)], terms),
         prefixes=_new_prefixes(user, values, terms),
+        own_role=own_role,
     )
     return event if event != AttributesChanged() else None
 
@@ -247,6 +300,7 @@ class _Draft:
         "is_deleted",
         "modified_at",
         "origins",
+        "own_role",
         "prefixes",
         "role",
         "start",
@@ -260,6 +314,7 @@ class _Draft:
         self.origins = dict(start.origins)
         self.active = start.active
         self.role = start.role
+        self.own_role = start.own_role
         self.prefixes = start.prefixes
         self.is_deleted = start.is_deleted
         self.deleted_at = start.deleted_at
@@ -274,6 +329,7 @@ class _Draft:
             role=self.role,
             origins=self.origins,
             prefixes=self.prefixes,
+            own_role=self.own_role,
             is_deleted=self.is_deleted,
             deleted_at=self.deleted_at,
             created_at=self.start.created_at,
@@ -306,8 +362,10 @@ def _evolve(state: _Draft, recorded: Recorded[UserEvent]) -> None:
         case AttributesChanged():
             _change(state, event, origin)
         case RoleAssigned():
-            state.attributes["role"], state.role = event.sent or event.to, event.to
-            state.origins["role"] = origin
+            if event.is_direct:
+                state.attributes["role"] = event.sent or event.to
+                state.origins["role"] = origin
+            state.role, state.own_role = event.to, event.own
         case Deactivated() | Reactivated():
             state.active = isinstance(event, Reactivated)
             state.origins["active"] = origin
@@ -328,6 +386,8 @@ def _change(state: _Draft, event: AttributesChanged, origin: Origin) -> None:
             state.attributes[key] = change.to
         if key != "role":  # its origin is that of the role in force, not of its spelling
             state.origins[key] = origin
+    if event.own_role:
+        state.own_role, state.origins["role"] = event.own_role.to, origin
     for key in event.confirmed:
         state.origins[key] = origin
     if event.prefixes:

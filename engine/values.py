@@ -17,6 +17,8 @@ from engine.schema import Attribute
 Quirks = list[str]
 """Each tolerance that was applied to one request, as engine/quirks.py tells it: "active: a string for a boolean"."""
 
+_USUAL = {"type", "primary", "display", "value", "$ref"}  # of any element, if nothing else is said (RFC 7643 §2.4)
+
 
 class Unknown(str):
     """A quirk that knows which name was unknown: for a refusal alone, never for what is kept of a request."""
@@ -182,7 +184,9 @@ def _sub_attributes(attribute: Attribute, value: object, where: str, quirks: Qui
     found = {}
     for name, given in value.items():
         sub = attribute.sub(name)
-        if sub is None:
+        if sub is None and attribute.multi_valued and name.lower() in _USUAL:
+            quirks.append(told.at(where, Quirk.NOT_KEPT))
+        elif sub is None:
             quirks.append(unknown(told.at(where, Quirk.UNKNOWN_SUB), name))
         elif sub.mutability != "readOnly" and (taken := typed(sub, given, f"{where}.{sub.name}", quirks)) is not None:
             found[sub.name] = taken

@@ -9,6 +9,7 @@ from uuid_utils.compat import uuid7
 
 from api import tokens
 from api.services import Services
+from engine.settings import Settings
 from engine.store import Cause
 from ops.trouble import Trouble
 
@@ -32,6 +33,11 @@ async def existing_tenant_id(services: Services, name: str) -> UUID:
             f"rollbook tenant create {shlex.quote(name)}"
         )
     return tenant_id
+
+
+async def settings_of(services: Services, tenant_id: UUID) -> Settings:
+    """The tenant's settings as of now."""
+    return next(each.settings for each in await services.tenants.list() if each.id == tenant_id)
 
 
 async def issue_token(  # noqa: PLR0913, PLR0917  what a token is made of

@@ -26,7 +26,7 @@ from msgspec import Struct
 from api.composition import open_services
 from ops import baseline
 from ops.bench_data import SMALL_HISTORY, Prepared, json_user, prepare_store
-from ops.bench_groups import FEW, additions
+from ops.bench_groups import FEW, additions, switch_on
 from ops.database import OWNER_URL, Database, prepare
 from ops.load import Measured, measure, prepared
 from ops.postgres import EmbeddedPostgres
@@ -67,8 +67,8 @@ def run(*, quick: bool) -> None:
             with servers(database, workers) as (ours, bare):
                 uvloop.run(_throughput(store, scale, workers, ours, bare))
                 if workers == 1:
-                    uvloop.run(_growth(store, scale, ours))
                     uvloop.run(_bulk(store, scale, ours))
+                    uvloop.run(_growth(database, store, scale, ours))
 
 
 async def _prepare(database: Database, scale: Scale) -> Prepared:
@@ -167,10 +167,8 @@ def _ratio(found: list[Measured], bares: list[Measured]) -> str:
     return f"{median(each.rate / other.rate for each, other in zip(found, bares, strict=True)):.2f}"
 
 
-async def _growth(store: Prepared, scale: Scale, ours: int) -> None:
+async def _growth(database: Database, store: Prepared, scale: Scale, ours: int) -> None:
     """What a request costs as the store grows: its median time on one connection, in turns."""
-    to_large = additions(store.groups, [store.groups.large_id])
-    to_small = additions(store.groups, store.groups.small_ids)
     pairs: list[tuple[str, Requests, Requests]] = [
         (
             f"match among {scale.many_users:,} users, to {scale.few_users:,}",
@@ -182,22 +180,26 @@ async def _growth(store: Prepared, scale: Scale, ours: int) -> None:
             lambda: changes(store, [store.long_history_id]),
             lambda: changes(store, store.short_history_ids),
         ),
-        (
-            f"add one member to {scale.many_users:,}, to {FEW}",
-            lambda: to_large,
-            lambda: to_small,
-        ),
     ]
-    rows = []
-    for name, large, small in pairs:
-        ratios = []
-        for _ in range(scale.turns):
-            few = await _turn(ours, small, 200, scale.seconds / 2, 1)
-            many = await _turn(ours, large, 200, scale.seconds / 2, 1)
-            ratios.append(many.p50 / few.p50)
-        rows.append([name, f"{median(ratios):.2f}"])
+    rows = [[name, await _times(scale, ours, large, small)] for name, large, small in pairs]
+    async with open_services(database.service_url) as services:
+        await switch_on(services, store.groups)
+    to_large = additions(store.groups, [store.groups.large_id])
+    to_small = additions(store.groups, store.groups.small_ids)
+    found = await _times(scale, ours, lambda: to_large, lambda: to_small)
+    rows.append([f"add one member to {scale.many_users:,}, to {FEW}", found])
     typer.echo("\nGrowth, as ratios of median times on one connection:")
     show_table(["", "ratio"], rows)
+
+
+async def _times(scale: Scale, ours: int, large: Requests, small: Requests) -> str:
+    """How many times as long the one takes as the other."""
+    ratios = []
+    for _ in range(scale.turns):
+        few = await _turn(ours, small, 200, scale.seconds / 2, 1)
+        many = await _turn(ours, large, 200, scale.seconds / 2, 1)
+        ratios.append(many.p50 / few.p50)
+    return f"{median(ratios):.2f}"
 
 
 async def _bulk(store: Prepared, scale: Scale, ours: int) -> None:

@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 from api.composition import open_services
 from engine import patch, resource, user
 from engine.catalog import USERS
-from engine.engine import Outcome
+from engine.decision import Outcome
 from engine.schema import ENTERPRISE
 from engine.store import EventStore, NewEvent
 from engine.streams import Recorded

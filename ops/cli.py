@@ -38,6 +38,7 @@ from ops.audit_cli import app as audit_app
 from ops.database import open_database
 from ops.entra_cli import app as entra_app
 from ops.evidence_cli import verify_command
+from ops.group_cli import app as group_app
 from ops.options import Data, TenantName
 from ops.schema_cli import app as schema_app
 from ops.serve import DATA
@@ -60,6 +61,7 @@ tenant_app = typer.Typer(help="Customer organisations.", no_args_is_help=True, r
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(token_cli.app, name="token")
 app.add_typer(schema_app, name="schema")
+app.add_typer(group_app, name="group")
 app.add_typer(entra_app, name="entra")
 app.add_typer(audit_app, name="audit")
 app.command("verify")(verify_command)
@@ -106,6 +108,7 @@ def list_tenants(data: Data = DATA) -> None:
 def _settings_text(settings: object) -> str:
     values: dict[str, Any] = msgspec.to_builtins(settings)
     values["schemas"] = len(values["schemas"])
+    values["role_groups"] = len(values["role_groups"])
     del values["former_schemas"]
     values["roles"] = ",".join(role["value"] for role in values["roles"])
     return " ".join(f"{name}={'none' if value is None else value}" for name, value in values.items())

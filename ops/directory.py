@@ -48,11 +48,22 @@ class Person:
     purged: bool = False
 
 
+@dataclass(frozen=True)
+class SecurityGroup:
+    """A group that is assigned to the app, with the object ids of its direct members."""
+
+    object_id: str
+    display_name: str
+    members: frozenset[str] = frozenset()
+    deleted: bool = False
+
+
 class Directory:
-    """People by object id. Every operation is a change that a job will see once in `changed_since`."""
+    """People and groups by object id. Every operation is a change that a job will see once in `changed_since`."""
 
     def __init__(self, people: Iterable[Person] = ()) -> None:
         self._people: dict[str, Person] = {}
+        self._groups: dict[str, SecurityGroup] = {}
         self._assignments: dict[str, AppRole | None] = {}
         self._changed_at: dict[str, int] = {}
         self.watermark = 0
@@ -118,6 +129,22 @@ class Directory:
     def purge(self, object_id: str) -> Person:
         """Deletes for good, after the 30 days or at once."""
         return self.change(object_id, soft_deleted=True, purged=True)
+
+    def group(self, object_id: str) -> SecurityGroup:
+        """The group as of now, also if it was deleted. Raises KeyError if the directory never had it."""
+        return self._groups[object_id]
+
+    def is_group(self, object_id: str) -> bool:
+        return object_id in self._groups
+
+    def add_group(self, group: SecurityGroup) -> SecurityGroup:
+        self._groups[group.object_id] = group
+        self._touch(group.object_id)
+        return group
+
+    def change_group(self, object_id: str, **changes: Any) -> SecurityGroup:
+        """Sets fields of `SecurityGroup` by name."""
+        return self.add_group(replace(self._groups[object_id], **changes))
 
     def _touch(self, object_id: str) -> None:
         self.watermark += 1

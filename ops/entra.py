@@ -11,8 +11,10 @@ from uuid import UUID
 
 import aiohttp
 
+from ops import entra_groups as groups
 from ops.directory import Directory, Person
 from ops.entra_answer import INVALID_CREDENTIALS, TRANSIENT, ExchangeError
+from ops.entra_groups import GroupLinks, GroupProvisioner
 from ops.entra_mapping import Dialect, Options, by_precedence
 from ops.entra_payload import filter_query
 from ops.entra_provisioner import Links, Provisioner
@@ -51,6 +53,7 @@ class EntraJob:
         self._owns_session = session is None
         self._clock = clock
         self._links = Links()
+        self._group_links = GroupLinks()
         self._watermark = 0
         self.escrow = Escrow()
         self.quarantine: Quarantine | None = None
@@ -100,6 +103,7 @@ class EntraJob:
         """A restart with the reset scope Full: forgets the ids too, so that everyone is matched anew."""
         self.restart()
         self._links = Links()
+        self._group_links = GroupLinks()
 
     def target_id(self, person: Person) -> str | None:
         """The app's id of the person, as far as the job knows."""
@@ -112,7 +116,10 @@ class EntraJob:
             run.report.stop = Stop(held.reason, held.code, held.detail)
             return run.report
         seen = self._directory.watermark
+        changed_groups = groups.changed(self._directory, self._watermark, self.escrow.due(self._clock()))
         await self._pass(run, self._changed())
+        if self._options.groups:  # when all the people are there
+            await run.each(changed_groups, run.groups.synchronise)
         self._keep_escrow(run.report.entries)
         self._judge(run.report)
         if run.report.stop is None:
@@ -164,15 +171,26 @@ class EntraJob:
         report = Report(kind)
         wire = Wire(self._session, self._base_url, self._token, report)
         provisioner = Provisioner(self._directory, self._options, dialect, self._links, wire)
-        return _Run(report, wire, provisioner, self._options, self._rng)
+        links, people = self._group_links, self._links.anchors
+        groups_ = GroupProvisioner(self._directory, dialect, links, people, wire)
+        return _Run(report, wire, provisioner, groups_, self._options, self._rng)
 
 
 class _Run:
     """One pass over the app with its report. Once stopped, it does nothing more."""
 
-    def __init__(self, report: Report, wire: Wire, provisioner: Provisioner, options: Options, rng: Random) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  the parts of a run
+        self,
+        report: Report,
+        wire: Wire,
+        provisioner: Provisioner,
+        groups_: GroupProvisioner,
+        options: Options,
+        rng: Random,
+    ) -> None:
         self.report = report
         self.provisioner = provisioner
+        self.groups = groups_
         self._wire = wire
         self._options = options
         self._rng = rng

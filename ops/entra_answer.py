@@ -32,6 +32,8 @@ _CODES = {
     429: _BUSY,
     501: "NotImplemented",
 }
+_OF_USER = ("id", "userName")
+_OF_GROUP = ("id", "displayName")
 _TEXTS = {"userName", "externalId", "displayName", "title", "preferredLanguage"}
 _OBJECTS = {"name", "meta"}
 _ARRAYS = {"emails", "addresses", "phoneNumbers", "roles"}
@@ -92,8 +94,8 @@ class Answer:
         except msgspec.MsgspecError as error:
             self._incompatible(str(error))
 
-    def listed(self) -> list[dict[str, Any]]:
-        """The users of a ListResponse."""
+    def listed(self, required: tuple[str, ...] = _OF_USER) -> list[dict[str, Any]]:
+        """The users of a ListResponse, or other resources of which something else is required."""
         if self.status == HTTPStatus.NOT_FOUND:
             raise HaltedError(INCOMPATIBLE, self.unexpected, self.status)
         self.expect(HTTPStatus.OK)
@@ -103,7 +105,17 @@ class Answer:
             self._incompatible("no ListResponse")
         if type(total) is not int or total < len(found) or (total and not found):
             self._incompatible("totalResults and Resources disagree")
-        return [self._checked(each) for each in found]
+        return [self._checked(each, required) for each in found]
+
+    def listed_groups(self) -> list[dict[str, Any]]:
+        """The groups of a ListResponse, which must have no members: nobody asked for them."""
+        found = self.listed(required=_OF_GROUP)
+        if any("members" in each for each in found):
+            self._incompatible("MultipleEntriesInResponse: members, which were excluded")
+        return found
+
+    def group(self) -> dict[str, Any]:
+        return self._checked(self.json(), _OF_GROUP)
 
     def user(self) -> dict[str, Any]:
         """The whole user: what is nested under a URN only is not there."""
@@ -114,10 +126,10 @@ class Answer:
         if self.content:
             self._check_types(self.json())
 
-    def _checked(self, resource: Any) -> dict[str, Any]:
+    def _checked(self, resource: Any, required: tuple[str, ...] = _OF_USER) -> dict[str, Any]:
         if not isinstance(resource, dict):
             self._incompatible("a resource is no object")
-        for name in ("id", "userName"):
+        for name in required:
             if not isinstance(resource.get(name), str) or not resource[name]:
                 self._incompatible(f"{name} is missing")
         self._check_types(resource)

@@ -192,7 +192,8 @@ class Options:
     `custom_on_create`: attributes under a URN of one's own are nested in the creation, or left out of it and added a
     cycle later. `role_source`: which column of the app role is sent. `default_access`: an assignment without an app
     role sends "User" instead of nothing. `manager_form`: what a PATCH of the manager has for its value.
-    `concurrency`: how many objects are on their way at a time; one keeps them in order.
+    `concurrency`: how many objects are on their way at a time; one keeps them in order. `groups`: whether the mapping
+    of groups is on.
     """
 
     mapping: Mapping = SEED
@@ -202,3 +203,4 @@ class Options:
     default_access: bool = False
     manager_form: ManagerForm = "string"
     concurrency: int = 1
+    groups: bool = False

@@ -53,6 +53,35 @@ class Wire:
         answer.expect(HTTPStatus.NO_CONTENT, HTTPStatus.OK, HTTPStatus.NOT_FOUND)
         return answer.status
 
+    async def search_groups(self, filter_: str) -> list[dict[str, Any]]:
+        return (
+            await self._exchange("GET", f"{self._base}/Groups?excludedAttributes=members&{filter_}")
+        ).listed_groups()
+
+    async def read_group(self, target_id: str) -> dict[str, Any]:
+        answer = await self._exchange("GET", f"{self._group(target_id)}?excludedAttributes=members")
+        answer.expect_anchored(HTTPStatus.OK)
+        return answer.group()
+
+    async def create_group(self, body: dict[str, Any]) -> tuple[int, str]:
+        """The status and the new group's id."""
+        answer = await self._exchange("POST", f"{self._base}/Groups", body)
+        answer.expect(HTTPStatus.CREATED, HTTPStatus.OK)
+        return answer.status, answer.group()["id"]
+
+    async def change_group(self, target_id: str, body: dict[str, Any]) -> int:
+        answer = await self._exchange("PATCH", self._group(target_id), body)
+        answer.expect_anchored(HTTPStatus.OK, HTTPStatus.NO_CONTENT)
+        return answer.status
+
+    async def delete_group(self, target_id: str) -> int:
+        answer = await self._exchange("DELETE", self._group(target_id))
+        answer.expect(HTTPStatus.NO_CONTENT, HTTPStatus.OK, HTTPStatus.NOT_FOUND)
+        return answer.status
+
+    def _group(self, target_id: str) -> str:
+        return f"{self._base}/Groups/{quote(target_id, safe='')}"
+
     async def _exchange(self, method: str, url: str, body: dict[str, Any] | None = None) -> Answer:
         address = URL(url, encoded=True)  # else yarl would decode the colons of a filter
         answer: Answer | None = None

@@ -3,15 +3,14 @@
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import msgspec
 import typer
 
 from api.services import Services
 from engine import extensions
-from engine.settings import Extension, Settings
-from engine.tenant import ChangeSettings
+from engine.settings import Extension
+from engine.tenant import AddSchema, RemoveSchema
 from ops import administration
 from ops.options import Data, TenantName
 from ops.serve import DATA
@@ -46,8 +45,7 @@ def add_schema(
 
     async def work(services: Services) -> None:
         tenant_id = await administration.existing_tenant_id(services, tenant)
-        command = ChangeSettings(extensions.added((await _settings(services, tenant_id)), new))
-        await services.engine.administer(command, administration.cause(tenant_id))
+        await services.engine.administer(AddSchema(new), administration.cause(tenant_id))
 
     with_services(data, work)
     typer.echo(f"Added {schema.id} with {len(schema.attributes)} attributes.")
@@ -72,7 +70,7 @@ def list_schemas(tenant: TenantName, data: Data = DATA) -> None:
         tenant_id = await administration.existing_tenant_id(services, tenant)
         return [
             [each.schema.id, each.resource, ",".join(one.name for one in each.schema.attributes)]
-            for each in (await _settings(services, tenant_id)).schemas
+            for each in (await administration.settings_of(services, tenant_id)).schemas
         ]
 
     show_table(["URN", "for", "attributes"], with_services(data, work))
@@ -88,13 +86,7 @@ def remove_schema(
 
     async def work(services: Services) -> None:
         tenant_id = await administration.existing_tenant_id(services, tenant)
-        command = ChangeSettings(extensions.removed((await _settings(services, tenant_id)), urn))
-        await services.engine.administer(command, administration.cause(tenant_id))
+        await services.engine.administer(RemoveSchema(urn), administration.cause(tenant_id))
 
     with_services(data, work)
     typer.echo(f"Removed {urn}.")
-
-
-async def _settings(services: Services, tenant_id: UUID) -> Settings:
-    """The tenant's settings as of now."""
-    return next(each.settings for each in await services.tenants.list() if each.id == tenant_id)

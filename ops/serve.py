@@ -10,7 +10,7 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import structlog
 import uvicorn
@@ -35,6 +35,7 @@ from projections.processes import end_with_parent
 DATA = Path(".rollbook")
 DEFAULT_TENANT = "default"
 FIRST_TOKEN = "First token"  # noqa: S105  its name
+CONSOLE_TOKEN = "Console"  # noqa: S105  its name
 FIRST_TOKEN_LIFE = timedelta(days=365)
 
 MOST_CONNECTIONS = 160  # of all workers; the embedded Postgres takes 200
@@ -146,31 +147,45 @@ def measured_tenants() -> int:
 
 
 def say_hello(database: Database, url: str, data: Path) -> None:
-    """What the admin needs, on standard output; the token on the very first start only."""
-    tenant, token, expires_at = asyncio.run(first_token(database))
-    lines = [f"Tenant URL     {url}/scim/v2"]
-    if token:
-        lines += [f"Secret token   {token}", f"               valid until {expires_at:%Y-%m-%d}; it is shown this once"]
+    """What the admin needs, on standard output; the tokens on the very first start only."""
+    tenant, tokens, expires_at = asyncio.run(first_tokens(database))
+    place = [] if database.embedded is None or data == DATA else ["--data", str(data)]
+    issue = ["rollbook", "token", "issue", "--tenant", tenant, "--name"]
+    lines = [f"Console        {url}/console"]
+    if tokens:
+        lines += [f"Sign in with   {tokens.console}"]
+    else:
+        lines += ["Sign in with   the token of the first start, or another one:"]
+        lines += ["               " + shlex.join([*issue, "NAME", "--scope", "admin", *place])]
+    lines += ["", f"Tenant URL     {url}/scim/v2"]
+    if tokens:
+        lines += [f"Secret token   {tokens.directory}"]
+        lines += ["", f"Both tokens are valid until {expires_at:%Y-%m-%d}, and are shown this once."]
     else:
         lines += ["Secret token   shown at the first start; for another one:"]
-        place = [] if database.embedded is None or data == DATA else ["--data", str(data)]
-        lines += [
-            "               " + shlex.join(["rollbook", "token", "issue", "--tenant", tenant, "--name", "NAME", *place])
-        ]
+        lines += ["               " + shlex.join([*issue, "NAME", *place])]
     lines += [f"Health         {url}/readyz"]
     print("\n".join(["", *lines, ""]), flush=True)  # noqa: T201  for the person at the terminal
 
 
-async def first_token(database: Database) -> tuple[str, str | None, datetime]:
-    """A tenant's name; with a token and its expiry in an empty store, which gets the tenant `default`."""
+class FirstTokens(NamedTuple):
+    """The texts of the two tokens with which a store begins: one for the console, one for the directory."""
+
+    console: str
+    directory: str
+
+
+async def first_tokens(database: Database) -> tuple[str, FirstTokens | None, datetime]:
+    """A tenant's name; with tokens and their expiry in an empty store, which gets the tenant `default`."""
     expires_at = datetime.now(UTC) + FIRST_TOKEN_LIFE
     async with open_services(database.service_url, connections=2) as services:
         if tenants := await services.tenants.list():
             return tenants[0].name, None, expires_at
         tenant_id = await administration.tenant_id_of(services, DEFAULT_TENANT)
         await services.engine.administer(RegisterTenant(DEFAULT_TENANT), administration.cause(tenant_id))
-        token = await administration.issue_token(services, tenant_id, FIRST_TOKEN, ("scim",), expires_at)
-        return DEFAULT_TENANT, token, expires_at
+        directory = await administration.issue_token(services, tenant_id, FIRST_TOKEN, ("scim",), expires_at)
+        console = await administration.issue_token(services, tenant_id, CONSOLE_TOKEN, ("admin",), expires_at)
+        return DEFAULT_TENANT, FirstTokens(console, directory), expires_at
 
 
 def watch(postgres: EmbeddedPostgres | None) -> threading.Event:

@@ -324,6 +324,8 @@ BEGIN
     UPDATE events SET data = NULL, salt = NULL
     WHERE tenant_id = of_tenant AND (stream_id = of_tenant OR type = 'MemberAwaited') AND seq = ANY (mentioned);
     DELETE FROM members WHERE tenant_id = of_tenant AND lower(trim(value)) = ANY (names);
+    -- First, for nobody gets another role who leaves a group in this way.
+    DELETE FROM users WHERE tenant_id = of_tenant AND id = person;
     PERFORM leave_groups(of_tenant, person, by_source, by_actor, by_token, by_request);
     PERFORM append(
         of_tenant, ARRAY[person], ARRAY[last.version + 1], ARRAY['PersonalDataErased'], ARRAY[by_source], ARRAY[by_actor],

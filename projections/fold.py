@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from engine import events, group, tenant, user
-from engine.engine import InlineProjection, Outcome, State
+from engine.decision import InlineProjection, Outcome, State
 from engine.events import GroupEvent, TenantEvent, UserEvent
 from engine.group import Group
 from engine.streams import Recorded

@@ -9,14 +9,17 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from engine.engine import Outcome, State
+from engine.decision import Outcome, State
 from engine.filters import Filter
 from engine.group import Facts, Group, Member
 from engine.ties import Awaited
+from engine.user import User
 from projections import page, where
 from projections.order import BY_AGE, Order, Place
 from projections.page import Part
 from projections.table import Table
+from projections.users import COLUMNS as USER_COLUMNS
+from projections.users import user_of
 
 COLUMNS = """
     id,
@@ -89,6 +92,17 @@ class GroupPage(Struct, frozen=True):
     last: Place | None = None  # of the last group, if more of them stand behind
 
 
+class GroupListed(Struct, frozen=True, kw_only=True):
+    """A group in a list. `members` are those that it has directly, awaited ones included."""
+
+    id: UUID
+    display_name: str
+    external_id: str | None
+    members: int
+    created_at: datetime
+    modified_at: datetime
+
+
 class Groups:
     """Queries on the current groups. Each is one statement and names one tenant."""
 
@@ -136,9 +150,53 @@ class Groups:
         rows = await self._pool.fetch(_AWAITING, tenant_id, list(exact), list(folded))
         return [Awaited(group_of(row), row["member_id"]) for row in rows]
 
+    async def arrived(self, tenant_id: UUID, limit: int) -> list[tuple[Awaited, Member]]:
+        """Some of those who are still awaited, and are here."""
+        rows = await self._pool.fetch(_ARRIVED, tenant_id, limit)
+        return [(Awaited(group_of(row), row["awaited_id"]), Member(row["arrived_id"], row["type"])) for row in rows]
+
     async def containing(self, tenant_id: UUID, member_id: UUID) -> list[Group]:
         """The groups of which somebody is a member directly."""
         return [group_of(row) for row in await self._pool.fetch(_CONTAINING, tenant_id, member_id)]
+
+    async def named(self, tenant_id: UUID, name: str) -> list[UUID]:
+        """The groups that have this id, or this displayName in whatever case; some, if there are many."""
+        rows = await self._pool.fetch(_BY_NAME, tenant_id, _as_id(name), where.folded(name))
+        return [row["id"] for row in rows]
+
+    async def listed(
+        self, tenant_id: UUID, after: UUID | None, limit: int, chosen: tuple[Sequence[UUID], bool] | None = None
+    ) -> list[GroupListed]:
+        """Groups in the order of their creation, from behind one; of those chosen, or all but those."""
+        among, is_among = chosen or ([], None)
+        rows = await self._pool.fetch(_LISTED, tenant_id, after or UUID(int=0), limit, list(among), is_among)
+        return [GroupListed(**row) for row in rows]
+
+    async def listed_one(self, tenant_id: UUID, group_id: UUID) -> GroupListed | None:
+        """The group, if it is there."""
+        rows = await self._pool.fetch(_LISTED, tenant_id, UUID(int=0), 1, [group_id], True)
+        return GroupListed(**rows[0]) if rows else None
+
+    async def people_in(self, tenant_id: UUID, group_id: UUID) -> list[UUID]:
+        """Everybody in the group, directly or not, without those who were deleted; in the order of their ids."""
+        rows = await self._pool.fetch(_PEOPLE_IN, tenant_id, [group_id])
+        return [row["id"] for row in rows]
+
+    async def people_among(self, tenant_id: UUID, ids: Sequence[UUID], limit: int) -> list[User]:
+        """The people among the ids and within the groups among them, without those who were deleted; some of them, if
+        there are more than the limit.
+        """
+        return [user_of(row) for row in await self._pool.fetch(_PEOPLE_AMONG, tenant_id, list(ids), limit)]
+
+    async def after(
+        self, tenant_id: UUID, people: Sequence[UUID], wanted: Sequence[UUID], changes: Sequence[Any]
+    ) -> dict[UUID, list[UUID]]:
+        """Which of the wanted groups each of the people is in once the changes, rows of members, have been made."""
+        found: dict[UUID, list[UUID]] = {}
+        changing = msgspec.json.encode(changes).decode()
+        for row in await self._pool.fetch(_GROUPS_AFTER, tenant_id, list(people), list(wanted), changing):
+            found.setdefault(row["user_id"], []).append(row["group_id"])
+        return found
 
     async def of_people(self, tenant_id: UUID, user_ids: Sequence[UUID]) -> dict[UUID, list[tuple[UUID, str, bool]]]:
         """The groups that people are in: each with its id, its name, and whether directly."""
@@ -267,6 +325,20 @@ _AWAITING = f"""
     ORDER BY id, found.member_id
 """  # noqa: S608  constants
 
+_ARRIVED = f"""
+    SELECT {COLUMNS}, awaited_id, arrived_id, type
+    FROM (
+        SELECT members.group_id, members.member_id AS awaited_id, named.id AS arrived_id, named.type
+        FROM rollbook.members
+        CROSS JOIN LATERAL rollbook.named_by($1, members.value) AS named
+        WHERE members.tenant_id = $1 AND members.value IS NOT NULL
+        ORDER BY members.group_id, members.member_id
+        LIMIT $2
+    ) AS found
+    JOIN rollbook.groups ON groups.tenant_id = $1 AND groups.id = found.group_id
+    ORDER BY found.group_id, awaited_id
+"""  # noqa: S608  constants
+
 _CONTAINING = f"""
     SELECT {COLUMNS}
     FROM rollbook.groups
@@ -274,6 +346,45 @@ _CONTAINING = f"""
         AND id IN (SELECT group_id FROM rollbook.members WHERE tenant_id = $1 AND member_id = $2)
     ORDER BY id
 """  # noqa: S608  constants
+
+_BY_NAME = """
+    SELECT id
+    FROM rollbook.groups
+    WHERE tenant_id = $1 AND NOT is_deleted AND (id = $2 OR display_name = $3)
+    ORDER BY id
+    LIMIT 10
+"""
+
+# The groups first: else the members of all would be counted for a page of some.
+_LISTED = """
+    SELECT
+        page.*,
+        (SELECT count(*) FROM rollbook.members WHERE tenant_id = $1 AND group_id = page.id) AS members
+    FROM (
+        SELECT id, attributes ->> 'displayName' AS display_name, external_id, created_at, modified_at
+        FROM rollbook.groups
+        WHERE tenant_id = $1
+            AND id > $2
+            AND NOT is_deleted
+            AND ($5::boolean IS NULL OR (id = ANY ($4::uuid[])) = $5)
+        ORDER BY id
+        LIMIT $3
+    ) AS page
+    ORDER BY id
+"""
+
+_PEOPLE_IN = "SELECT id FROM rollbook.people_among($1, $2) AS id ORDER BY id"
+
+_PEOPLE_AMONG = f"""
+    SELECT person.*
+    FROM (SELECT id FROM rollbook.people_among($1, $2) AS found(id) LIMIT $3) AS wanted
+    CROSS JOIN LATERAL (
+        SELECT {USER_COLUMNS} FROM rollbook.users WHERE tenant_id = $1 AND users.id = wanted.id LIMIT 1
+    ) AS person
+    ORDER BY id
+"""  # noqa: S608  constants
+
+_GROUPS_AFTER = "SELECT user_id, group_id FROM rollbook.groups_after($1, $2, $3, $4)"
 
 _OF_PEOPLE = """
     WITH RECURSIVE within AS (

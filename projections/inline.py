@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from engine.engine import InlineProjection
+from engine.decision import InlineProjection
 from projections.groups import GroupsProjection
 from projections.members import MembersProjection
 from projections.seats import SeatsProjection

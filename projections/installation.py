@@ -60,9 +60,21 @@ async def create_store(connection: asyncpg.Connection) -> None:
         await _install_followers(connection)
         await _check_inline(connection)
     await _prepare_request_log(connection)
-    async with connection.transaction():
-        await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK}); SET LOCAL ROLE rollbook_owner")
-        await install_views(connection)
+    await _install_views(connection)
+
+
+async def _install_views(connection: asyncpg.Connection) -> None:
+    """The views of auditors. A replay that ends at this moment puts some of them, too; then once more."""
+    for is_last in (False, False, True):
+        try:
+            async with connection.transaction():
+                await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK}); SET LOCAL ROLE rollbook_owner")
+                await install_views(connection)
+        except asyncpg.InternalServerError:  # "tuple concurrently updated", which has no code of its own
+            if is_last:
+                raise
+        else:
+            return
 
 
 async def _create_audit_schema(connection: asyncpg.Connection) -> None:
@@ -153,6 +165,7 @@ _INLINE_SINCE_3 = ("groups", "members")
 # What version 3 brought beside the log, in the order of its creation.
 _SINCE_3: tuple[str, ...] = (
     "membership",
+    "role_groups",
     "request_log",
     "erasure",
     "checkpoints",

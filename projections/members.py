@@ -5,7 +5,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from engine.engine import Outcome, State
+from engine.decision import Outcome, State
 from engine.events import AnyEvent, GroupDeleted, MemberAwaited, MemberJoined, MembersAdded, MembersRemoved
 from engine.group import Group, Kind
 from projections.table import Table

@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 from msgspec import Struct
 
-from engine.engine import Outcome, State
+from engine.decision import Outcome, State
 from engine.events import (
     AnyEvent,
     AttributesChanged,

@@ -16,7 +16,6 @@ LATEST = 1_000  # people that are looked at: those who came last
 
 Code = Literal[
     "no_role_mapped",
-    "active_not_mapped",
     "upper_case_address",
     "role_unknown",
     "groups_mapped",
@@ -52,8 +51,6 @@ async def setup_mistakes(pool: asyncpg.Pool, tenant_id: UUID, now: datetime) -> 
 def _of_people(row: asyncpg.Record) -> Iterator[Mistake]:
     if row["people"] and not row["with_role"]:
         yield Mistake(code="no_role_mapped", count=row["people"])
-    if row["people"] and not row["with_active"]:
-        yield Mistake(code="active_not_mapped", count=row["people"])
 
 
 def _mistake(row: asyncpg.Record) -> Mistake:
@@ -76,10 +73,9 @@ def _of_tokens(rows: list[asyncpg.Record], now: datetime) -> Iterator[Mistake]:
 _PEOPLE = """
     SELECT
         count(*) AS people,
-        count(*) FILTER (WHERE attributes ? 'role') AS with_role,
-        count(*) FILTER (WHERE origins ? 'active') AS with_active
+        count(*) FILTER (WHERE attributes ? 'role') AS with_role
     FROM (
-        SELECT attributes, origins
+        SELECT attributes
         FROM rollbook.users
         WHERE tenant_id = $1 AND NOT is_deleted
         ORDER BY id DESC

@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from engine.engine import Outcome, State
+from engine.decision import Outcome, State
 from engine.events import AnyEvent, TokenIssued, TokenRevoked
 from engine.settings import Settings
 from engine.streams import Recorded

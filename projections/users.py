@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from engine.engine import Outcome, State
+from engine.decision import Outcome, State
 from engine.filters import Filter
 from engine.schema import ENTERPRISE
 from engine.user import Origin, User
@@ -24,6 +24,7 @@ COLUMNS = """
     attributes,
     active,
     role,
+    own_role,
     origins,
     prefixes,
     is_deleted,
@@ -46,6 +47,7 @@ class Row(Struct, frozen=True):
     has_more_work_emails: bool
     active: bool
     role: str
+    own_role: str | None
     attributes: dict[str, Any]
     origins: dict[str, Origin]
     prefixes: tuple[str, ...]
@@ -59,7 +61,7 @@ class UsersProjection:
     """One row for each user, equal to the state that its events make."""
 
     name = "users"
-    version = 1
+    version = 2
     tables = (Table("users", ("tenant_id", "id"), stream="id"),)
 
     def rows(self, outcome: Outcome[State]) -> Sequence[Row]:
@@ -82,6 +84,7 @@ def row_of(user: User) -> Row:
         has_more_work_emails=len(work_emails) > 1,
         active=user.active,
         role=user.role,
+        own_role=user.own_role,
         attributes=attributes,
         origins=user.origins,
         prefixes=user.prefixes,
@@ -103,6 +106,7 @@ def user_of(row: asyncpg.Record) -> User:
         attributes=msgspec.json.decode(row["attributes"]),
         active=row["active"],
         role=row["role"],
+        own_role=row["own_role"],
         origins=_ORIGINS.decode(row["origins"]),
         prefixes=tuple(row["prefixes"]),
         is_deleted=row["is_deleted"],

@@ -14,6 +14,7 @@ CREATE TABLE users (
     -- Whether there are more work addresses than the one in work_email. Hardly anybody has them.
     has_more_work_emails boolean NOT NULL,
     active boolean NOT NULL,
+    -- In force.
     role text NOT NULL,
     -- Values by leaf, as they were sent: {"title": "Engineer", "name.formatted": "Ada Lovelace", "emails": […]}
     attributes jsonb NOT NULL,
@@ -24,6 +25,8 @@ CREATE TABLE users (
     created_at timestamptz NOT NULL,
     modified_at timestamptz NOT NULL,
     deleted_at timestamptz NULL,
+    -- The role of the person's own, where a group gives the one in force.
+    own_role text NULL,
 
     -- Also lists people in the order of their creation: ids are of RFC 9562's version 7.
     PRIMARY KEY (tenant_id, id)
@@ -70,7 +73,8 @@ BEGIN
         given.is_deleted,
         coalesce(given.created_at, at),
         coalesce(given.modified_at, at),
-        CASE WHEN given.is_deleted THEN coalesce(given.deleted_at, at) END
+        CASE WHEN given.is_deleted THEN coalesce(given.deleted_at, at) END,
+        given.own_role
     FROM jsonb_to_recordset(rows) AS given(
         id uuid,
         version int,
@@ -82,6 +86,7 @@ BEGIN
         has_more_work_emails boolean,
         active boolean,
         role text,
+        own_role text,
         attributes jsonb,
         origins jsonb,
         prefixes text[],
@@ -100,6 +105,7 @@ BEGIN
         has_more_work_emails = excluded.has_more_work_emails,
         active = excluded.active,
         role = excluded.role,
+        own_role = excluded.own_role,
         attributes = excluded.attributes,
         origins = excluded.origins,
         prefixes = excluded.prefixes,

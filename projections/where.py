@@ -33,7 +33,7 @@ _TEXT_COLUMNS: dict[str, tuple[str, Callable[[str], str]]] = {
     "externalId": ("external_id", str),
     f"{ENTERPRISE}:employeeNumber": ("employee_number", folded),
     "id": ("id::text", str),
-    "role": ("lower(role)", str.lower),
+    "role": ("lower(coalesce(own_role, role))", str.lower),  # as it is shown: the directory knows no other
     "meta.version": ("""'W/"' || version || '"'""", str),
     "meta.resourceType": ("'User'", str),
 }

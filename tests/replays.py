@@ -30,8 +30,9 @@ FOLLOWERS_OF = {
     "ledger_tiles": "ledger",
     "attribute_changes": "attribute_history",
     "identities": "attribute_history",
+    "group_names": "member_history",
 }
-TABLES = (*INLINE_TABLES, "history", "local_edits", *FOLLOWERS_OF)
+TABLES = (*INLINE_TABLES, "history", "local_edits", "member_history", *FOLLOWERS_OF)
 SHADOWS = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'rollbook\\_rep%'"
 
 Meanwhile = Callable[[], Awaitable[object]]

@@ -333,7 +333,7 @@ async def test_views_of_changed_tables_change_together_with_these(
     seen: Seen, database: Database, owner: asyncpg.Connection, newer: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until then, the old ones go on showing the old tables."""
-    monkeypatch.setattr("projections.users.UsersProjection.version", 2)
+    monkeypatch.setattr("projections.users.UsersProjection.version", 3)
     people = next(view for view in audit_views.VIEWS if view.name == "people")
     body = people.body.replace("is_deleted,", "is_deleted, title,")
     others = [view for view in audit_views.VIEWS if view is not people]
@@ -352,7 +352,7 @@ async def test_views_of_changed_tables_change_together_with_these(
 async def test_a_replay_of_changed_tables_is_refused_if_others_need_a_column_that_goes(
     seen: Seen, database: Database, owner: asyncpg.Connection, newer: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projections.users.UsersProjection.version", 2)
+    monkeypatch.setattr("projections.users.UsersProjection.version", 3)
     await owner.execute("CREATE VIEW public.theirs AS SELECT active FROM audit.people")
 
     with pytest.raises(TablesNeededError, match="theirs"):

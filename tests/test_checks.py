@@ -43,8 +43,8 @@ async def test_a_replay_check_of_all_tenants_is_remembered_in_each_with_what_is_
     ours, theirs = await checks(company), await checks(company, other)
     assert ours.keys() == theirs.keys()
     assert {name.partition(" ")[2] for name in ours} == {
-        "attribute_history", "groups", "history", "ledger", "local_edits", "members", "seat_history", "seats",
-        "tenants", "tokens", "users",
+        "attribute_history", "groups", "history", "ledger", "local_edits", "member_history", "members", "seat_history",
+        "seats", "tenants", "tokens", "users",
     }  # fmt: skip
     assert (ours["replay users"].outcome, ours["replay users"].differences) == ("holds", 0)
     assert (theirs["replay users"].outcome, theirs["replay users"].differences) == ("differs", 1)

@@ -124,6 +124,25 @@ async def test_a_form_without_its_word_or_from_elsewhere_does_nothing(directory:
     assert any(each.revoked_at for each in await directory.services.tenants.tokens(directory.tenant_id))
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://rollbook.test", 303),  # TLS ends at a proxy
+        ("http://rollbook.test", 303),
+        ("https://evil.example", 403),
+        ("https://rollbook.test.evil.example", 403),
+        ("null", 403),
+    ],
+)
+async def test_an_older_browser_says_where_a_form_comes_from_by_its_origin(
+    directory: Directory, origin: str, status: int
+) -> None:
+    token = await issue(directory.services, directory.tenant_id, "admin")
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": origin}
+    answer = await directory.client.post("/console/sign-in", content=f"token={token}", headers=form)
+    assert answer.status_code == status
+
+
 async def test_an_auditor_reads_and_changes_nothing(directory: Directory) -> None:
     auditor = await visitor(directory, "audit:read")
     refused = await auditor.get("/console/tokens")

@@ -252,7 +252,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     ):
         try:
             assert service.stdout is not None
-            screen = "".join(service.stdout.readline() for _ in range(6))
+            screen = "".join(service.stdout.readline() for _ in range(10))
             in_readme, in_api = blocks(README, "sh"), blocks(API, "sh")
             outputs = typed([each.text for each in in_readme + in_api], screen, folder, environment)
         finally:
@@ -267,7 +267,10 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
 def typed(texts: list[str], screen: str, folder: Path, environment: dict[str, str]) -> list[str]:
     """The output of each text, typed into one shell as printed; only the two values that the reader copies are filled
     in."""
-    copied = {"URL": re.findall(r"http://[\d.:]+", screen)[0], "TOKEN": re.findall(r"rb_\w+", screen)[0]}
+    copied = {
+        "URL": re.findall(r"http://[\d.:]+", screen)[0],
+        "TOKEN": re.findall(r"Secret token +(rb_\w+)", screen)[0],
+    }
     assert texts[0] == "URL=http://127.0.0.1:8080\nTOKEN=rb_…\n"
     texts = ["".join(f"{name}={value}\n" for name, value in copied.items()), *texts[1:]]
     done = subprocess.run(
@@ -477,7 +480,8 @@ async def test_the_queries_of_the_auditor_guide_answer_their_questions(auditor: 
     assert column("Who looked, and who could", "question") == []
     assert [row["role"] for row in found["Who looked, and who could"][1]] == [await name_of(auditor)]
     assert column("How far the histories are", "follower", "behind", "error") == [
-        (name, "0", "None") for name in ("attribute_history", "history", "ledger", "local_edits", "seat_history")
+        (name, "0", "None")
+        for name in ("attribute_history", "history", "ledger", "local_edits", "member_history", "seat_history")
     ]
 
 

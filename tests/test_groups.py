@@ -375,6 +375,19 @@ async def test_while_groups_are_off_there_are_none_and_writing_says_how_to_switc
     assert [each["id"] for each in types["Resources"]] == ["User"]
 
 
+async def test_who_arrives_while_groups_are_off_joins_when_they_are_switched_on_again(grouped: Directory) -> None:
+    team, crew = await group(grouped, "Team", "id of ann", "id of eve"), await group(grouped, "Crew", "id of ann")
+    await grouped.set_settings(groups="off")
+    ann, bob = await grouped.create("ann", externalId="id of ann"), await grouped.create("bob")
+
+    await grouped.set_settings(groups="on")
+
+    assert set(await members(grouped, team)) == {ann, "id of eve"}
+    assert await members(grouped, crew) == [ann]
+    assert await grouped.event_types(crew) == ["GroupProvisioned", "MemberAwaited", "MemberJoined"]
+    assert "groups" not in (await grouped.request("GET", f"/scim/v2/Users/{bob}")).json()
+
+
 async def test_a_query_at_the_root_finds_users_and_groups(grouped: Directory) -> None:
     ann = await grouped.create("ann", displayName="All")
     await grouped.create("bob")
@@ -401,10 +414,13 @@ async def test_members_that_are_too_many_for_one_look_are_streamed_all_the_same(
 
     shown = await read(grouped, team)
     listed = (await grouped.request("GET", f"{GROUPS}?attributes=members.value")).json()["Resources"]
+    unwanted = "excludedAttributes=members.value,members.type,members.$ref"
+    bare = (await grouped.request("GET", f"{GROUPS}?{unwanted}")).json()["Resources"]
 
     assert len({each["value"] for each in shown["members"]}) == 2 * MEMBERS_AT_ONCE + 1
     assert [(each["id"], len(each["members"])) for each in listed] == [(team, 2 * MEMBERS_AT_ONCE + 1), (other, 1)]
     assert listed[0]["members"][0].keys() == {"value"}
+    assert [each.get("members") for each in bare] == [None, None]
 
 
 async def test_a_thousand_members_come_and_go_in_one_request(grouped: Directory) -> None:

@@ -33,6 +33,8 @@ async def test_ones_own_token_reads_ones_own_resource_at_its_own_address(directo
     users = (await directory.request("GET", f"/scim/v2/Users/{ann}")).json()
     assert found.json() == users
     assert found.headers["location"] == users["meta"]["location"]
+    again = await directory.request("GET", ME, headers={**own, "If-None-Match": found.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
     few = await directory.request("GET", f"{ME}?attributes=title", headers=own)
     assert few.json() == {"schemas": users["schemas"], "id": ann, "title": "Boss"}
 
@@ -50,6 +52,20 @@ async def test_what_one_changes_is_a_local_edit_that_the_directory_may_overwrite
     events = (await directory.request("GET", f"/v1/users/{ann}/history")).json()["events"]
     assert [each["source"] for each in events] == ["directory", "local", "directory"]
     assert events[2]["overwrote"] == {"nickName": 2}
+
+
+async def test_a_patch_of_oneself_is_as_strict_as_any(directory: Directory) -> None:
+    ann = await directory.create("ann")
+    await directory.set_settings(mode="strict")
+    own, schemas = await own_token(directory, ann), ["urn:ietf:params:scim:api:messages:2.0:PatchOp"]
+    operation, unknown = ({"op": "replace", "path": path, "value": "x"} for path in ("nickName", "shoeSize"))
+    for body, status, scim_type in (
+        ({"Operations": [operation]}, 400, "invalidSyntax"),
+        ({"schemas": schemas, "Operations": [unknown]}, 400, "invalidPath"),
+        ({"schemas": schemas, "Operations": [operation]}, 200, None),
+    ):
+        answer = await directory.request("PATCH", ME, json=body, headers=own)
+        assert (answer.status_code, answer.json().get("scimType")) == (status, scim_type)
 
 
 @pytest.mark.parametrize(

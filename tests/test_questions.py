@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from api.questions import QUESTIONS
+from projections.follower import FOLLOWERS
+from projections.following import Following
 from projections.question import Question
+from projections.questions.memberships import GROUP_MEMBERS
 from tests.conftest import Directory
+from tests.test_groups import group
 from tests.test_openapi import assert_valid, document
 
 AnyQuestion = Question[Any, Any]
@@ -23,8 +27,13 @@ def name_of(question: AnyQuestion) -> str:
 
 async def address_of(company: Directory, question: AnyQuestion) -> str:
     people = (await company.request("GET", "/v1/users")).json()["users"]
+    subject = people[0]["id"]
+    if question is GROUP_MEMBERS:
+        await company.set_settings(groups="on")
+        subject = await group(company, "Team", *(each["id"] for each in people if not each["is_deleted"]))
+        await Following(company.services.pool, FOLLOWERS).catch_up()
     required = "".join(f"{name}={text}&" for name, text in REQUIRED.get(question.name, {}).items())
-    return f"{question.address.replace('{id}', people[0]['id'])}?{required}"
+    return f"{question.address.replace('{id}', subject)}?{required}"
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=name_of)

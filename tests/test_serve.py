@@ -56,7 +56,7 @@ class Service:
 
     @property
     def token(self) -> str:
-        found = TOKEN.search(self.screen)
+        found = TOKEN.search(self.screen.partition("Secret token")[2])
         assert found, self.screen
         return found[0]
 

@@ -137,6 +137,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "another nonce": {"nonce": "other"},
     "no nonce": {"nonce": None},
     "another audience": {"aud": "other"},
+    "another audience, asked for by us": {"aud": "other", "azp": "rollbook"},
     "no audience": {"aud": None},
     "an audience that is no text": {"aud": 5},
     "more audiences, and not for whom it was issued": {"aud": ["rollbook", "other"]},
@@ -236,10 +237,21 @@ async def test_a_new_key_of_the_issuer_is_fetched_when_it_is_used(contoso: Direc
     await enter(contoso, forger)
 
 
-async def test_a_claim_that_the_token_lacks_is_asked_for(contoso: Directory, forger: Forger) -> None:
+async def test_an_issuer_that_publishes_no_keys_lets_nobody_in(contoso: Directory, forger: Forger) -> None:
+    odd: tuple[object, ...] = (7, "none", [], {}, None)
+    for keys in odd:
+        forger.published = {"keys": keys}
+        assert await outcome(contoso, forger, signed({"alg": "RS256", "kid": "first"}, forger.key)) == 401
+
+
+async def test_a_claim_that_the_token_lacks_is_asked_for_and_no_other_is_believed(
+    contoso: Directory, forger: Forger, owner: asyncpg.Connection
+) -> None:
+    await enter(contoso, forger, aud=["rollbook", "other"], azp="rollbook")
     forger.user = {"sub": "ann", "roles": "Keeper", "iss": "https://evil.example"}
     ann = await enter(contoso, forger, roles=None)
     assert '<span class="badge quiet">admin</span>' in (await ann.get("/console/people")).text
+    assert await owner.fetchval("SELECT count(DISTINCT actor) FROM rollbook.console_sessions") == 1
     forger.user = {"sub": "somebody else", "roles": "Boss"}
     asked = await ask(contoso)
     forger.says(forger.claims(nonce=asked.query["nonce"], roles=None))

@@ -16,7 +16,7 @@ import pytest
 from api.composition import open_services
 from api.services import Services
 from engine import events
-from engine.engine import Outcome
+from engine.decision import Outcome
 from engine.events import AttributesChanged, Change, RequestRefused, UserProvisioned
 from engine.refusals import Conflict, NotFound, NotUnique
 from engine.store import Appended, Cause, EventStore, LostRaceError, NewEvent
@@ -458,9 +458,19 @@ async def test_the_service_has_the_right_to_read_every_table_and_no_other_right_
     assert {row["table_name"]: row["rights"] for row in rights} == {
         **dict.fromkeys((*TABLES, "groups", "members", "projections", "replays"), "SELECT"),
         **dict.fromkeys(
-            ("checkpoint_deliveries", "ledger_tiles", "places", "seat_changes", "seat_days", "token_uses"),
+            (
+                "checkpoint_deliveries",
+                "group_names",
+                "ledger_tiles",
+                "member_history",
+                "places",
+                "seat_changes",
+                "seat_days",
+                "token_uses",
+            ),
             "INSERT SELECT UPDATE",
         ),
+        **dict.fromkeys(("group_names", "member_history"), "INSERT SELECT UPDATE"),
         **dict.fromkeys(
             ("attribute_changes", "history", "identities", "local_edits", "people"), "DELETE INSERT SELECT UPDATE"
         ),

@@ -36,6 +36,7 @@ VERSION_1 = """
     DROP TABLE rollbook.history, rollbook.people, rollbook.seat_changes, rollbook.seat_days;
     DROP TABLE rollbook.checks;
     DROP TABLE rollbook.local_edits, rollbook.attribute_changes, rollbook.identities;
+    DROP TABLE rollbook.member_history, rollbook.group_names;
     DROP TABLE rollbook.request_log, rollbook.prunes, rollbook.console_sessions;
     DROP TABLE rollbook.ledger_tiles, rollbook.checkpoints, rollbook.ledger_keys, rollbook.checkpoint_deliveries;
     DROP FUNCTION rollbook.prepare_request_log;
@@ -46,7 +47,8 @@ VERSION_1 = """
     DROP TABLE rollbook.groups, rollbook.members;
     ALTER TABLE rollbook.store DROP COLUMN cursor_key;
     DROP FUNCTION rollbook.put_groups, rollbook.put_members, rollbook.keep_members, rollbook.keep_ties,
-        rollbook.named_by, rollbook.as_uuid, rollbook.awaiting;
+        rollbook.named_by, rollbook.as_uuid, rollbook.awaiting,
+        rollbook.people_among, rollbook.groups_after, rollbook.keep_roles;
     UPDATE rollbook.store SET version = 1
 """
 
@@ -74,10 +76,10 @@ async def test_a_store_of_version_1_with_people_in_it_gets_its_followers_while_i
 @pytest.fixture
 def changed(monkeypatch: pytest.MonkeyPatch) -> Target:
     """The inline projections as a newer program might have them: with a column more."""
-    monkeypatch.setattr(UsersProjection, "version", 2)
+    monkeypatch.setattr(UsersProjection, "version", UsersProjection.version + 1)
     column = "title text GENERATED ALWAYS AS (attributes ->> 'title') STORED"
     target = inline_target()
-    ddl = target.ddl.replace("    deleted_at timestamptz NULL,\n", f"    deleted_at timestamptz NULL,\n {column},\n", 1)
+    ddl = target.ddl.replace("    own_role text NULL,\n", f"    own_role text NULL,\n {column},\n", 1)
     target = replace(target, ddl=ddl)
     monkeypatch.setattr("ops.database.inline_target", lambda: target)
     return target
@@ -95,7 +97,7 @@ async def test_a_changed_inline_projection_is_rebuilt_at_the_start_while_old_pro
 
     await company.create("afterwards", title="New")
     assert await owner.fetchval(TITLES) == 0
-    assert await owner.fetchval("SELECT version FROM rollbook.projections WHERE name = 'users'") == 2
+    assert await owner.fetchval("SELECT version FROM rollbook.projections WHERE name = 'users'") == 3
     assert not await owner.fetchval(SHADOWS)
     assert (await replay(database, target=changed, swap=False)).differences == []
 
@@ -112,7 +114,7 @@ async def test_a_changed_projection_can_neither_be_compared_nor_replaced_in_part
 async def test_a_program_does_not_take_a_newer_ones_tables_back(
     company: Directory, database: Database, owner: asyncpg.Connection
 ) -> None:
-    await owner.execute("UPDATE rollbook.projections SET version = 4 WHERE name IN ('seats', 'history')")
+    await owner.execute("UPDATE rollbook.projections SET version = 9 WHERE name IN ('seats', 'history')")
 
     with pytest.raises(Trouble, match="newer Rollbook"):
         await prepare(database)
@@ -130,7 +132,7 @@ async def test_an_upgrade_that_cannot_be_done_is_told_and_the_old_tables_stay(
     with pytest.raises(Trouble, match="at seq 150 of tenant big"):
         await prepare(database)
 
-    assert await owner.fetchval("SELECT version FROM rollbook.projections WHERE name = 'users'") == 1
+    assert await owner.fetchval("SELECT version FROM rollbook.projections WHERE name = 'users'") == 2
 
 
 class Types(Follower):

@@ -89,7 +89,8 @@ class Names:
 
 async def names(visit: Visit, rows: Sequence[Any]) -> Names:
     """Of everybody who stands in the rows. Two statements."""
-    ids = {each.user_id for each in rows if getattr(each, "user_id", None) is not None}
+    found = {getattr(each, "user_id", getattr(each, "id", None)) for each in rows}
+    ids = {each for each in found if each is not None}
     tokens = await visit.services.tenants.tokens(visit.tenant_id)
     return Names(
         people=await visit.services.users.names(visit.tenant_id, list(ids)) if ids else {},

@@ -87,6 +87,11 @@ def short(name: str) -> str:
     return name.rpartition(":")[2] if name.startswith("urn:") else name
 
 
+def as_rows(values: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Values by name as what is new."""
+    return [(name, None, value) for name, value in values.items()]
+
+
 def _static(name: str) -> str:
     """The address of a file of ours, which changes with its content."""
     return f"/console/static/{name}?v={_DIGESTS[name]}"
@@ -103,8 +108,18 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters |= {"moment": moment, "number": number, "plain": plain, "readable": readable, "short": short}
-_TEMPLATES.tests |= {"moment": lambda value: isinstance(value, datetime)}
+_TEMPLATES.filters |= {
+    "moment": moment,
+    "number": number,
+    "plain": plain,
+    "readable": readable,
+    "short": short,
+    "as_rows": as_rows,
+}
+_TEMPLATES.tests |= {
+    "moment": lambda value: isinstance(value, datetime),
+    "event": lambda value: hasattr(value, "seq") and hasattr(value, "recorded_at"),
+}
 _TEMPLATES.globals |= {"static": _static, "now": lambda: datetime.now(UTC)}
 
 

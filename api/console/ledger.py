@@ -9,10 +9,12 @@ from starlette.responses import Response, StreamingResponse
 
 from api import parameters
 from api.console import html
+from api.console.operations import OUTCOMES
 from api.console.visit import Visit, for_role
 from api.evidence import Evidence, Query
 from api.v1_ledger import reach_end, sign
 from engine.refusals import BadRequest, Busy, Conflict, Refusal
+from projections.checks import last_checks
 from projections.ledger_keys import read_keys
 
 
@@ -29,6 +31,7 @@ async def show(visit: Visit) -> Response:
     """How far the ledger is, and the checkpoint of what is sealed by now."""
     wrong: Refusal | None = None
     signed = None
+    checks = await last_checks(visit.services.pool, visit.tenant_id)
     try:
         signed = await sign(visit.services, visit.tenant_id)
     except (Busy, Conflict) as refusal:
@@ -39,6 +42,8 @@ async def show(visit: Visit) -> Response:
         wrong=wrong,
         reach=await visit.services.ledger.reach(visit.tenant_id),
         keys=await read_keys(visit.services.pool),
+        checked=next((each for each in checks if each.kind == "ledger"), None),
+        outcomes=OUTCOMES,
     )
 
 

@@ -16,9 +16,10 @@ from api.console.visit import Visit, done, for_role
 from api.event_questions import STORY
 from engine import patch
 from engine.catalog import users_of
-from engine.refusals import BadRequest, NotFound, PreconditionFailed, Refusal
+from engine.refusals import BadRequest, InvalidValue, NotFound, Refusal
 from engine.schema import ENTERPRISE, Leaf
 from engine.user import PatchUser, Terms, User
+from engine.values import Quirks
 from projections.background.history import name_of as called
 from projections.certificate import Basis
 from projections.question import AsOf, settle, wait_for
@@ -81,6 +82,7 @@ async def show(visit: Visit) -> Response:
         names=await names(visit, story.rows),
         words=words,
         done_words=DONE,
+        groups=await _groups(visit, user) if seq is None else [],
     )
 
 
@@ -95,9 +97,12 @@ async def edit(visit: Visit) -> Response:
     form = await visit.form()
     user = await _person(visit, _id(visit))
     try:
-        operations = patch.read({"Operations": list(_operations(form, user))}, users_of(visit.session.settings), [])
+        quirks: Quirks = []
+        operations = patch.read({"Operations": list(_operations(form, user))}, users_of(visit.session.settings), quirks)
+        if unknown := [quirk for quirk in quirks if "unknown" in quirk]:
+            raise InvalidValue(f"Nothing was edited. {unknown[0]}.")
         changed = await _carry_out(visit, user.id, operations, form.get("version", ""))
-    except (BadRequest, PreconditionFailed, Refusal) as refusal:
+    except Refusal as refusal:
         if refusal.status not in {400, 403, 409, 412}:
             raise
         return await _form(visit, user, form, refusal)
@@ -187,6 +192,13 @@ async def _seq_asked_for(visit: Visit) -> int | None:
         raise BadRequest("as_of takes a date, or a date and a time, such as 2026-11-23T09:00.") from None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     return (await settle(visit.services.pool, visit.tenant_id, AsOf(as_of=moment))).to_seq
+
+
+async def _groups(visit: Visit, user: User) -> list[tuple[UUID, str, bool]]:
+    """The groups that the person is in now, where groups are on: id, name, and whether directly."""
+    if visit.session.settings.groups == "off":
+        return []
+    return (await visit.services.groups.of_people(visit.tenant_id, [user.id]))[user.id]
 
 
 def _only(visit: Visit, name: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import UUID
 
 from starlette.requests import Request
@@ -168,15 +168,14 @@ def safe_next(text: str) -> str:
 
 
 def check_origin(request: Request) -> None:
-    """Raises Forbidden if a browser says that a form comes from elsewhere (Fetch Metadata, RFC 6454)."""
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    if site not in {None, "same-origin"} or (site is None and origin not in {None, _own_origin(request)}):
+    """Raises Forbidden if a browser says that a form comes from elsewhere (Fetch Metadata; of older ones, RFC 6454).
+
+    Of an origin only the host counts: a proxy that ends TLS leaves us without the scheme that the browser knows.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    own = {request.url.netloc, urlsplit(services_of(request).public_url or str(request.url)).netloc}
+    if site not in {None, "same-origin"} or (site is None and origin and urlsplit(origin).netloc not in own):
         raise Forbidden("This form was sent from another page than ours. Open the console, and send it there.")
-
-
-def _own_origin(request: Request) -> str:
-    return f"{request.url.scheme}://{request.url.netloc}"
 
 
 async def read_form(request: Request) -> dict[str, list[str]]:

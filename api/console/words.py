@@ -4,6 +4,7 @@ from typing import Any
 
 from api.v1_types import EventShown
 from engine.events import AuditAccessed, EvidenceExported, RequestRefused, decode
+from projections.questions.changes import PersonChanged
 
 EVENTS = {
     "UserProvisioned": "Created",
@@ -73,3 +74,9 @@ def compared(shown: EventShown) -> list[tuple[str, Any, Any]]:
     """What an event changed: the attribute, its value before and after."""
     before, after = shown.before or {}, shown.after or {}
     return [(name, before.get(name), after.get(name)) for name in dict.fromkeys((*before, *after))]
+
+
+def differing(changed: PersonChanged) -> list[tuple[str, Any, Any]]:
+    """In what a person differs between two moments, in the same form."""
+    changes = {"active": changed.active, "role": changed.role, **changed.changes}
+    return [(name, each.from_, each.to) for name, each in changes.items() if each.from_ != each.to]

@@ -21,6 +21,7 @@ CREATE TABLE history (
     deleted_at timestamptz NULL,
     -- The event that gave the role.
     granted_seq bigint NOT NULL,
+    own_role text NULL,  -- as in users
 
     -- Finds the state as of a seq: the last one that began at it or before.
     PRIMARY KEY (tenant_id, user_id, valid_from_seq)

@@ -121,10 +121,13 @@ def changed(event: AnyEvent) -> dict[str, tuple[Any, Any]]:
     A local creation, should there ever be one, sets everything, as it is the origin of everything.
     """
     match event:
-        case AttributesChanged(changes=changes):
-            return {key: (each.from_, each.to) for key, each in changes.items() if key != "role"}
-        case RoleAssigned():
-            return {"role": (event.from_, event.to)}
+        case AttributesChanged(changes=changes, own_role=own_role):
+            edited = {key: each for key, each in changes.items() if key != "role"}
+            return {
+                key: (each.from_, each.to) for key, each in (edited | ({"role": own_role} if own_role else {})).items()
+            }
+        case RoleAssigned() if event.is_direct:
+            return {"role": (event.from_, event.own or event.to)}
         case Deactivated():
             return {"active": (True, False)}
         case Reactivated():
