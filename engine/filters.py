@@ -256,6 +256,9 @@ class Parser:
             )
         symbol = cast(Operator, operator.text.lower())
         value = self.value()
+        if value is None and target and target.attribute.multi_valued and not target.sub and symbol in {"eq", "ne"}:
+            there = _over_elements(target, name, Present, present=True)  # a list without elements is unassigned
+            return there if symbol == "ne" else Not(there)
         return _over_elements(target, name, lambda leaf: Compare(leaf, symbol, self.typed(leaf, symbol, value)))
 
     def value(self) -> object:

@@ -21,7 +21,7 @@ from tests.patch_words import Refused, Told, evaluate
 from tests.scim_words import ATTRIBUTES, DOCUMENT, WRONG, Json, documents, leaves, subs_of, text_of, trees, values
 from tests.scim_words import tests_of as filters_of
 
-EXAMPLES = int(os.environ.get("ROLLBOOK_EXAMPLES", "0"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
 AT = datetime(2026, 11, 23, 9, tzinfo=UTC)
 SCHEMAS = (Extension(extensions.read(DOCUMENT)),)
 

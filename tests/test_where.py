@@ -124,6 +124,9 @@ FOUND: dict[str, list[str]] = {
     # What has no value.
     "title eq null": [Z],
     "title ne null": [A, B, E],
+    "emails eq null": [Z],
+    "addresses ne null": [A],
+    "photos eq null and emails pr": [A, B, E],
     'not (title eq "engineer")': [B, E, Z],
     'not (title co "eng")': [E, Z],
     "not (title pr)": [Z],
