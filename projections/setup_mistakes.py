@@ -38,7 +38,7 @@ class Mistake(Struct, frozen=True, kw_only=True):
 
 
 async def setup_mistakes(pool: asyncpg.Pool, tenant_id: UUID, now: datetime) -> list[Mistake]:
-    """Those of the last days, or of the people who came last. Three statements, none of which grows with the log."""
+    """Those of the last days, or of the people who came last. Four statements, none of which grows with the log."""
     since = now - LOOK_BACK
     return [
         *_of_people(await pool.fetchrow(_PEOPLE, tenant_id, LATEST)),

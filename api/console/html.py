@@ -79,7 +79,7 @@ def readable(value: Any) -> str:
     said += [f"{name} {plain(each)}" for name, each in rest.items() if each != main]
     kinds = [plain(value["type"])] if "type" in value else []
     kinds += ["primary"] if value.get("primary") is True else []
-    return "; ".join(said) + (f" ({', '.join(kinds)})" if kinds else "")
+    return " ".join(part for part in ("; ".join(said), f"({', '.join(kinds)})" if kinds else "") if part)
 
 
 def short(name: str) -> str:
