@@ -20,7 +20,8 @@ from api.services import Services, services_of
 from engine import patch, resource
 from engine.catalog import Catalog, groups_of
 from engine.events import GroupEvent
-from engine.group import DeleteGroup, Group, GroupCommand, Member, PatchGroup, ProvisionGroup, ReplaceGroup
+from engine.group import DeleteGroup, Group, GroupCommand, PatchGroup, ProvisionGroup, ReplaceGroup
+from engine.membership import Member
 from engine.quirks import Quirk
 from engine.refusals import InvalidPath, NotFound, NotImplementedHere
 from engine.schema import GROUP_URN

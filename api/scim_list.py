@@ -81,7 +81,7 @@ async def search_groups(request: Request) -> Response:
 
 async def _answer(request: Request, query: Query) -> Response:
     services, call = services_of(request), call_of(request)
-    part = await _part(services, call, query)
+    part = await _part(request, query)
     page = await services.users.find(call.admitted.tenant_id, query.filter, **part)
     resources = await scim_users.rendered(request, page.users, query.choice)
     head = await _head(services, call, query, page)
@@ -93,7 +93,7 @@ async def _answer_groups(request: Request, query: Query) -> Response:
     services, call = services_of(request), call_of(request)
     page = GroupPage([], 0)
     if call.admitted.settings.groups == "on":
-        part = await _part(services, call, query)
+        part = await _part(request, query)
         page = await services.groups.find(call.admitted.tenant_id, query.filter, **part)
     head = await _head(services, call, query, page)
     return await scim_groups.listed(request, {**head, "itemsPerPage": len(page.groups)}, page.groups, query.choice)
@@ -105,9 +105,14 @@ async def _answer_both(request: Request, of_users: Query, of_groups: Query) -> R
         return await _answer_both_by_cursor(request, of_users, of_groups)
     services, tenant_id = services_of(request), call_of(request).admitted.tenant_id
     offset, limit = min(of_users.start - 1, _FURTHEST), of_users.count
-    page = await services.users.find(tenant_id, of_users.filter, offset=offset, limit=limit, order=of_users.order)
+    base = scim_users.base_url(request)
+    page = await services.users.find(
+        tenant_id, of_users.filter, offset=offset, limit=limit, order=of_users.order, base=base
+    )
     offset, limit = max(offset - page.total, 0), limit - len(page.users)
-    rest = await services.groups.find(tenant_id, of_groups.filter, offset=offset, limit=limit, order=of_groups.order)
+    rest = await services.groups.find(
+        tenant_id, of_groups.filter, offset=offset, limit=limit, order=of_groups.order, base=base
+    )
     people = await scim_users.rendered(request, page.users, of_users.choice)
     head = {"schemas": [LIST_RESPONSE], "totalResults": page.total + rest.total, "startIndex": of_users.start}
     head["itemsPerPage"] = len(people) + len(rest.groups)
@@ -118,9 +123,9 @@ async def _answer_both_by_cursor(request: Request, of_users: Query, of_groups: Q
     """A cursor is a place among the users or one among the groups; which of the two, its seal knows."""
     services, tenant_id = services_of(request), call_of(request).admitted.tenant_id
     users_behind, groups_behind = await _places(services, tenant_id, of_users, of_groups)
-    limit = 0 if groups_behind else of_users.count
+    limit, base = 0 if groups_behind else of_users.count, scim_users.base_url(request)
     page = await services.users.find(
-        tenant_id, of_users.filter, offset=0, limit=limit, order=of_users.order, after=users_behind
+        tenant_id, of_users.filter, offset=0, limit=limit, order=of_users.order, after=users_behind, base=base
     )
     after = None if groups_behind == _BEFORE_GROUPS else groups_behind
     rest = await services.groups.find(
@@ -130,6 +135,7 @@ async def _answer_both_by_cursor(request: Request, of_users: Query, of_groups: Q
         limit=of_users.count - len(page.users),
         order=of_groups.order,
         after=after,
+        base=base,
     )
     people = await scim_users.rendered(request, page.users, of_users.choice)
     head: dict[str, Any] = {"schemas": [LIST_RESPONSE], "totalResults": page.total + rest.total}
@@ -160,8 +166,14 @@ async def _head(services: Services, call: Call, query: Query, page: Page | Group
     return found
 
 
-async def _part(services: Services, call: Call, query: Query) -> dict[str, Any]:
-    tenant_id = call.admitted.tenant_id
+async def _part(request: Request, query: Query) -> dict[str, Any]:
+    services, tenant_id = services_of(request), call_of(request).admitted.tenant_id
     after = await services.cursors.read(query.cursor, tenant_id, query.bound) if query.cursor else None
     offset = min(query.start - 1, _FURTHEST) if query.cursor is None else 0
-    return {"offset": offset, "limit": query.count, "order": query.order, "after": after}
+    return {
+        "offset": offset,
+        "limit": query.count,
+        "order": query.order,
+        "after": after,
+        "base": scim_users.base_url(request),
+    }

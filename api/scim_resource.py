@@ -7,7 +7,8 @@ from uuid import UUID
 
 from engine import resource, rules
 from engine.catalog import USERS, Catalog, groups_of, users_of
-from engine.group import Group, Member
+from engine.group import Group
+from engine.membership import Member
 from engine.refusals import InvalidValue
 from engine.schema import CORE, GROUP_URN, ROLLBOOK, Attribute, Target
 from engine.settings import Settings

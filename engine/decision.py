@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from engine import user
 from engine.events import AnyEvent, GroupEvent, TenantEvent, UserEvent
-from engine.group import Facts, Group, Member
+from engine.group import Group
+from engine.membership import Facts, Member
 from engine.store import Cause, NewEvent
 from engine.streams import Recorded, Source
 from engine.tenant import Tenant

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 import msgspec
 from uuid_utils.compat import uuid7
 
-from engine import group, tenant, ties, user
+from engine import group, membership, tenant, ties, user
 from engine.catalog import groups_of
 from engine.decision import (
     Decide,
@@ -33,8 +33,9 @@ from engine.events import (
     RequestRefused,
     UserEvent,
 )
-from engine.group import Group, GroupCommand, NewIds, ProvisionGroup
+from engine.group import Group, GroupCommand, ProvisionGroup
 from engine.group_commit import Appends
+from engine.membership import NewIds
 from engine.observer import NOBODY, Observer
 from engine.refusals import Busy
 from engine.role_changes import RoleChanges
@@ -171,7 +172,9 @@ class Engine:
     async def _tied_groups(self, tie: Tie, cause: Cause) -> Sequence[tuple[Group, list[GroupEvent]]]:
         """The groups that it concerns, each with what happens to it."""
         if tie.gone is not None:
-            return [(each, group.left(tie.member)) for each in await self._groups.containing(cause.tenant_id, tie.gone)]
+            return [
+                (each, membership.left(tie.member)) for each in await self._groups.containing(cause.tenant_id, tie.gone)
+            ]
         return ties.joins(await self._groups.awaiting(cause.tenant_id, tie.exact, tie.folded), tie.member)
 
     async def _fresh(self, tenant_id: UUID, settings: Settings, *, is_again: bool) -> Settings:

@@ -71,7 +71,8 @@ def _attribute(found: object, where: str, within: Attribute | None) -> Attribute
     _check(attribute, where, within, has_subs=subs is not None)
     if subs is not None:
         attribute = structs.replace(attribute, sub_attributes=_attributes(subs, f"{where}.subAttributes", attribute))
-    return structs.replace(attribute, is_closed=bool(attribute.canonical_values))
+    is_exact = attribute.case_exact or attribute.type in {"binary", "reference"}  # RFC 7643 §2.3.6 and §2.3.7
+    return structs.replace(attribute, is_closed=bool(attribute.canonical_values), case_exact=is_exact)
 
 
 def _check(attribute: Attribute, where: str, within: Attribute | None, *, has_subs: bool) -> None:

@@ -256,6 +256,9 @@ class Parser:
             )
         symbol = cast(Operator, operator.text.lower())
         value = self.value()
+        if value is None and target and target.attribute.multi_valued and not target.sub and symbol in {"eq", "ne"}:
+            there = _over_elements(target, name, Present, present=True)  # a list without elements is unassigned
+            return there if symbol == "ne" else Not(there)
         return _over_elements(target, name, lambda leaf: Compare(leaf, symbol, self.typed(leaf, symbol, value)))
 
     def value(self) -> object:
@@ -364,7 +367,7 @@ def _over_elements(
         if not attribute.multi_valued or attribute == SCHEMAS_ATTRIBUTE:
             return build(target)
         return Some(target, build(Target("", one_of(attribute))))
-    if target.sub is None and not (present and not attribute.multi_valued):
+    if target.sub is None and not present:
         sub = attribute.sub("value")
         target = Target(target.key, attribute, sub) if sub or not attribute.multi_valued else target
     if not attribute.multi_valued:
@@ -428,10 +431,10 @@ def holds(filter_: Filter, element: Any) -> bool:
 
 def _compare(target: Target, operator: Operator, found: object, value: Value) -> bool:
     attribute = target.sub or target.attribute
+    if found is None and value is False:
+        found = False  # nobody writes "primary": false beside every other element
     if value is None or found is None:
-        # A boolean that is not there is false: nobody writes "primary": false beside every other element.
-        same = found == value or (attribute.type == "boolean" and not found and not value)
-        return same if operator == "eq" else not same and operator == "ne"
+        return (found == value) == (operator == "eq") and operator in {"eq", "ne"}
     if isinstance(value, datetime):
         return _ordered(operator, datetime.fromisoformat(str(found)).astimezone(UTC), value)
     if attribute.type in {"integer", "decimal"}:

@@ -1,6 +1,7 @@
 """PATCH (RFC 7644 §3.5.2) as a pure function: operations and leaves in, leaves out; both of Entra's dialects."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Literal, cast
 
 from msgspec import Struct
@@ -100,6 +101,8 @@ class _Reader:
             self._quirks.append(Quirk.STRAY_MEMBER)
         if path == "":
             self._quirks.append(Quirk.EMPTY_PATH)
+        if op.lower() != "remove" and not any(name.lower() == "value" for name in given):
+            raise InvalidValue(f"{where} has no value, which {op.lower()} takes (RFC 7644 §3.5.2); null takes away.")
         if path:
             named = self._path(path, where)
             if named.schema:
@@ -159,8 +162,7 @@ class _Reader:
     def _single(self, op: Op, path: Path, target: Target, value: object) -> Iterator[SetLeaves]:
         attribute = path.sub or target.attribute
         key = f"{target.key}.{path.sub.name}" if path.sub else target.key
-        if attribute.required and op == "remove":
-            raise NotMutable(f"{attribute.name} is required and cannot be removed (RFC 7644 §3.5.2.2).")
+        _allow_removal(attribute, op)
         if path.filter:
             self._quirks.append(told.at(key, Quirk.SINGLE_VALUE_PATH))
         if op == "remove":
@@ -182,9 +184,11 @@ class _Reader:
     def _elements(self, op: Op, path: Path, target: Target, value: object) -> ChangeElements:
         attribute, where = target.attribute, target.key
         if path.sub:
+            _allow_removal(path.sub, op)
             taken = None if op == "remove" else typed(path.sub, value, f"{where}.{path.sub.name}", self._quirks)
         elif path.filter and op != "remove":
-            one: Any = value if isinstance(value, list | str) and attribute.type == "complex" else [value]
+            alone = value is not None and not (isinstance(value, list | str) and attribute.type == "complex")
+            one: Any = [value] if alone else value
             taken = (typed(attribute, one, where, self._quirks) or [None])[0]
             if isinstance(value, list) and len(value) > 1:
                 raise InvalidValue(f"{path.text} takes one value, not {len(value)}.")
@@ -198,9 +202,16 @@ class _Reader:
                 self._quirks.append(told.at(where, Quirk.REMOVED_BY_VALUE))
             if op == "remove" and taken is None and value not in (None, ""):
                 taken = []  # what it names is nothing of ours; that is not to remove everything
+        if taken is None and path.sub and path.sub.required and op != "remove":
+            raise InvalidValue(f"{where}.{path.sub.name} is required.")
         if taken is None and op != "remove":
             op = "remove" if path.sub or path.filter or op == "replace" else op
         return ChangeElements(op, target.key, attribute, path.filter, path.sub, taken)
+
+
+def _allow_removal(attribute: Attribute, op: Op) -> None:
+    if attribute.required and op == "remove":
+        raise NotMutable(f"{attribute.name} is required and cannot be removed (RFC 7644 §3.5.2.2).")
 
 
 def _member(members: dict[str, object], name: str) -> object:
@@ -214,10 +225,11 @@ def _clears(attribute: Attribute, value: dict[str, object]) -> bool:
     )
 
 
-def apply(operations: tuple[Operation, ...], leaves: dict[str, Any]) -> Values:
+def apply(operations: tuple[Operation, ...], leaves: dict[str, Any], *, strict: bool = False) -> Values:
     """The leaves as they are after all operations, those that were touched only, in the order of the operations.
 
-    Raises NoTarget if a filter chooses nothing and does not say what to create, InvalidValue for two primaries.
+    Raises NoTarget if a filter chooses nothing and does not say what to create, or if it is `strict` chooses nothing at
+    all; InvalidValue for two primaries; NotMutable where what is set once or required would change or go.
     Filters of single values look at all leaves, as they are by then.
     """
     touched: dict[str, Any] = {}
@@ -229,6 +241,8 @@ def apply(operations: tuple[Operation, ...], leaves: dict[str, Any]) -> Values:
             prefixes.update({operation.prefix} if operation.prefix else ())
         else:
             before = touched.get(operation.key, leaves.get(operation.key)) or []
+            if strict and _misses(operation, before):
+                raise NoTarget(f"No value of {operation.key} matches the path (RFC 7644 §3.5.2).")
             touched[operation.key] = _changed(operation, before) or None
     return Values(touched, tuple(sorted(prefixes)))
 
@@ -245,9 +259,15 @@ def made(operations: tuple[Operation, ...], leaves: dict[str, Any]) -> Iterator[
     for each in operations:
         if isinstance(each, ChangeElements):
             before = elements.get(each.key, leaves.get(each.key)) or []
-            if each in by_path and (each.filter or each.sub) and not any(_chosen(each, one) for one in before):
+            if each in by_path and _misses(each, before):
                 yield told.at(each.key, Quirk.MADE)
             elements[each.key] = _changed(each, before)
+
+
+def _misses(operation: ChangeElements, before: list[Element]) -> bool:
+    """Whether the path names parts of elements and there is none; without a filter, none can be removed."""
+    names_some = operation.filter or (operation.sub and operation.op != "remove")
+    return bool(names_some) and not any(_chosen(operation, each) for each in before)
 
 
 def _applies(operation: SetLeaves, leaves: dict[str, Any], touched: dict[str, Any]) -> bool:
@@ -268,6 +288,8 @@ def _changed(operation: ChangeElements, before: list[Element]) -> list[Element]:
             after = _added(before, operation.value or [])
         case _:
             after = _set_in_chosen(operation, before)
+    if operation.attribute.required and before and not after:
+        raise NotMutable(f"{operation.key} is required and cannot be removed (RFC 7644 §3.5.2.2).")
     if len(after) > MOST_ELEMENTS:
         raise InvalidValue(f"{operation.key} would have {len(after)} values; {MOST_ELEMENTS} are allowed.")
     return _one_primary(operation.key, before, after)
@@ -277,6 +299,8 @@ def _removed(operation: ChangeElements, before: list[Element]) -> list[Element]:
     if operation.sub is not None:
         name = operation.sub.name
         kept = [(each, _without(each, name) if _chosen(operation, each) else each) for each in before]
+        for each, after in kept:
+            _keep_immutable(operation, each, after)
         return [after for each, after in kept if after == each or after.keys() - {"type", "primary"}]
     if operation.filter is not None:
         return [each for each in before if not _chosen(operation, each)]
@@ -307,7 +331,17 @@ def _set_in_chosen(operation: ChangeElements, before: list[Element]) -> list[Ele
         return [*before, _made(operation)]
     if sum(chosen) > 1 and operation.attribute.sub("primary") and _set(operation, {}).get("primary") is True:
         raise InvalidValue(f"{operation.key} would have more than one primary value; at most one may be primary.")
-    return [_set(operation, each) if is_chosen else each for each, is_chosen in zip(before, chosen, strict=True)]
+    after = [_set(operation, each) if is_chosen else each for each, is_chosen in zip(before, chosen, strict=True)]
+    if operation.sub or operation.op == "add":  # an element may be replaced whole
+        for one, other in zip(before, after, strict=True):
+            _keep_immutable(operation, one, other)
+    return after
+
+
+def _keep_immutable(operation: ChangeElements, before: Element, after: Element) -> None:
+    for sub in operation.attribute.sub_attributes:
+        if sub.mutability == "immutable" and before.get(sub.name) not in (None, after.get(sub.name)):
+            raise NotMutable(f"{operation.key}.{sub.name} is immutable: it was set once, and stays (RFC 7643 §2.2).")
 
 
 def _made(operation: ChangeElements) -> Element:
@@ -333,6 +367,8 @@ def _set(operation: ChangeElements, element: Element) -> Element:
 
 def _described(filter_: Filter | None) -> Iterator[tuple[str, Any]]:
     match filter_:
+        case Compare(target, "eq", datetime() as moment):
+            yield target.leaf, moment.isoformat().replace("+00:00", "Z")
         case Compare(target, "eq", value) if value is not None:
             yield target.leaf, value
         case And(left, right):

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from engine import group
+from engine import membership
 from engine.events import (
     AnyEvent,
     AttributesChanged,
@@ -17,7 +17,8 @@ from engine.events import (
     UserDeleted,
     UserProvisioned,
 )
-from engine.group import Group, Member
+from engine.group import Group
+from engine.membership import Member
 from engine.refusals import Conflict
 from engine.streams import Recorded
 from engine.tenant import Tenant
@@ -84,5 +85,5 @@ def all_joins(arrived: Sequence[tuple[Awaited, Member]]) -> list[tuple[Group, li
         if each.group.id == member.id:
             raise Conflict("A group cannot be a member of itself, and this one awaits a member of this externalId.")
         _, events = found.setdefault(each.group.id, (each.group, []))
-        events += group.joined(each.member_id, member)
+        events += membership.joined(each.member_id, member)
     return list(found.values())

@@ -118,9 +118,7 @@ def decide(command: UserCommand, user: User | None, terms: Terms) -> list[UserEv
         case ReplaceUser(values):
             return changes(user, replacing(user, values, terms.settings), terms)
         case PatchUser(operations):
-            values = patch.apply(operations, user.attributes)
-            if terms.settings.mode == "strict" and next(patch.made(operations, user.attributes), None):
-                raise NoTarget("No value matches the filter of the path (RFC 7644 §3.5.2.3).")
+            values = patch.apply(operations, user.attributes, strict=terms.settings.mode == "strict")
             return changes(user, values, terms)
         case DeleteUser():
             return [UserDeleted(active=user.active, role=user.role)]

@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from engine.decision import Outcome, State
 from engine.filters import Filter
-from engine.group import Facts, Group, Member
+from engine.group import Group
+from engine.membership import Facts, Member
 from engine.ties import Awaited
 from engine.user import User
 from projections import page, where
@@ -214,9 +215,13 @@ class Groups:
         limit: int,
         order: Order = BY_AGE,
         after: Place | None = None,
+        base: str = "",
     ) -> GroupPage:
-        """The groups that are not deleted and fulfil the filter, in that order, from behind a place or an offset on."""
-        condition = where.compile_filter(filter_, where.GROUPS) if filter_ else where.Condition("true", ())
+        """The groups that are not deleted and fulfil the filter, in that order, from behind a place or an offset on.
+
+        `base` is the address of the service, for filters on addresses.
+        """
+        condition = where.compile_filter(filter_, where.GROUPS, base) if filter_ else where.Condition("true", ())
         part = Part(offset=offset, limit=limit, order=order, after=after)
         total = page.counted(_TABLE, condition)
         found = await page.fetch(self._pool, _TABLE, COLUMNS, total, tenant_id, condition, part)

@@ -7,7 +7,8 @@ from msgspec import Struct
 
 from engine.decision import Outcome, State
 from engine.events import AnyEvent, GroupDeleted, MemberAwaited, MemberJoined, MembersAdded, MembersRemoved
-from engine.group import Group, Kind
+from engine.group import Group
+from engine.membership import Kind
 from projections.table import Table
 
 

@@ -42,7 +42,7 @@ def by(target: Target, *, is_descending: bool, rows: Rows = USERS) -> Order:
     """The order by an attribute; of a multi-valued one by its primary value, or its first one (RFC 7644 §3.4.2.3)."""
     attribute = target.sub or target.attribute
     kind = _KINDS.get(attribute.type, "text")
-    if target.key == "id":
+    if target.leaf in {"id", "meta.location"}:  # an address ends in the id
         return Order("id", "text", is_descending, has_gaps=False)
     operand = _first(target) if target.attribute.multi_valued else where.column_of(target, rows)
     if kind == "text" and not attribute.case_exact and target.leaf not in where.FOLDED:

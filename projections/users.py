@@ -148,9 +148,13 @@ class Users:
         limit: int,
         order: Order = BY_AGE,
         after: Place | None = None,
+        base: str = "",
     ) -> Page:
-        """The users that are not deleted and fulfil the filter, in that order, from behind a place or an offset on."""
-        condition = where.compile_filter(filter_) if filter_ else where.Condition("true", ())
+        """The users that are not deleted and fulfil the filter, in that order, from behind a place or an offset on.
+
+        `base` is the address of the service, for filters on addresses.
+        """
+        condition = where.compile_filter(filter_, base=base) if filter_ else where.Condition("true", ())
         # The number of all users is counted already; only a filter makes counting necessary.
         total = page.counted(_TABLE, condition) if filter_ else _KNOWN
         part = Part(offset=offset, limit=limit, order=order, after=after)

@@ -32,7 +32,7 @@ _TEXT_COLUMNS: dict[str, tuple[str, Callable[[str], str]]] = {
     "microsoftId": ("microsoft_id", folded),
     "externalId": ("external_id", str),
     f"{ENTERPRISE}:employeeNumber": ("employee_number", folded),
-    "id": ("id::text", str.lower),
+    "id": ("id::text", str),
     "role": ("lower(coalesce(own_role, role))", str.lower),  # as it is shown: the directory knows no other
     "meta.version": ("""'W/"' || version || '"'""", str),
     "meta.resourceType": ("'User'", str),
@@ -69,7 +69,10 @@ _GROUPS_OF_USER = """
         JOIN rollbook.members ON tenant_id = $1 AND member_id = within.group_id
     )
     SELECT jsonb_build_object(
-        'value', group_id, 'type', min(within.type), 'display', min(groups.attributes ->> 'displayName')
+        'value', group_id,
+        '$ref', {base} || '/Groups/' || group_id,
+        'type', min(within.type),
+        'display', min(groups.attributes ->> 'displayName')
     ) AS element
     FROM rollbook.groups
     JOIN within ON groups.tenant_id = $1 AND groups.id = within.group_id
@@ -94,7 +97,11 @@ _IN_GROUP = """
 
 # The members of a group, as they are shown.
 _MEMBERS_OF_GROUP = """
-    SELECT jsonb_build_object('value', coalesce(value, member_id::text), 'type', type) AS element
+    SELECT jsonb_build_object(
+        'value', coalesce(value, member_id::text),
+        '$ref', {base} || '/' || type || 's/' || member_id,
+        'type', type
+    ) AS element
     FROM rollbook.members
     WHERE members.tenant_id = $1 AND group_id = groups.id
 """
@@ -114,17 +121,19 @@ class Rows(Struct, frozen=True):
 
     `text` and `other` are leaves with a column of their own, `declared` a query of the URNs in `schemas`, `lists` the
     multi-valued attributes that stand in tables of their own: a query of their elements, and conditions that find rows
-    by an element's `value`, one for an id and one for any other text.
+    by an element's `value`, one for an id and one for any other text. `endpoint` is where they stand behind the base.
     """
 
+    endpoint: str
     text: dict[str, tuple[str, Callable[[str], str]]]
     other: dict[str, str]
     declared: str
     lists: dict[str, tuple[str, str, str]]
 
 
-USERS = Rows(_TEXT_COLUMNS, _OTHER_COLUMNS, _DECLARED, {"groups": (_GROUPS_OF_USER, _IN_GROUP, "")})
+USERS = Rows("Users", _TEXT_COLUMNS, _OTHER_COLUMNS, _DECLARED, {"groups": (_GROUPS_OF_USER, _IN_GROUP, "")})
 GROUPS = Rows(
+    "Groups",
     {
         **{leaf: _TEXT_COLUMNS[leaf] for leaf in ("externalId", "id", "meta.version")},
         "displayName": ("display_name", folded),
@@ -155,16 +164,20 @@ def column_of(target: Target, rows: Rows = USERS) -> str:
     return _Compiler(rows).operand(target, None)
 
 
-def compile_filter(filter_: Filter, rows: Rows = USERS) -> Condition:
-    """Raises nothing: whatever the parser lets through has a meaning in SQL."""
-    compiler = _Compiler(rows)
+def compile_filter(filter_: Filter, rows: Rows = USERS, base: str = "") -> Condition:
+    """Raises nothing: whatever the parser lets through has a meaning in SQL.
+
+    `base` is the address of the service, which begins those of its resources.
+    """
+    compiler = _Compiler(rows, base)
     sql = compiler.filter(filter_)
     return Condition(sql, tuple(compiler.values))
 
 
 class _Compiler:
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, base: str = "") -> None:
         self.rows = rows
+        self.base = base
         self.values: list[object] = []
 
     def parameter(self, value: object) -> str:
@@ -221,13 +234,14 @@ class _Compiler:
         if known is not None:
             conditions.append(self.by_value(known, by_id, by_text))
         if rest or known is None:
+            elements = elements.format(base=self.parameter(self.base))
             conditions.append(f"EXISTS (SELECT FROM ({elements}) AS each WHERE {self.filter(inner, 'element')})")
         return f"({' AND '.join(conditions)})"
 
     def by_value(self, value: str, by_id: str, by_text: str) -> str:
         conditions = []
-        with contextlib.suppress(ValueError):
-            self.values.append(UUID(value))
+        if id_ := _id(value):
+            self.values.append(id_)
             conditions.append(by_id.format(id=f"${len(self.values) + FIRST_PARAMETER - 1}::uuid"))
         if by_text:
             conditions.append(by_text.format(text=self.parameter(value)))
@@ -242,6 +256,8 @@ class _Compiler:
             return f"({column[0]})"
         if column_ := self.rows.other.get(target.leaf):
             return column_
+        if target.leaf == "meta.location":
+            return f"({self.parameter(f'{self.base}/{self.rows.endpoint}/')} || id)"
         attribute = target.sub or target.attribute
         if attribute.name == "schemas":
             return "urn"
@@ -269,10 +285,9 @@ class _Compiler:
         return self.text(compare, attribute, left, value)
 
     def id(self, value: str) -> str:
-        try:
-            self.values.append(UUID(value))
-        except ValueError:
+        if not (id_ := _id(value)):
             return "false"
+        self.values.append(id_)
         return f"id = ${len(self.values) + FIRST_PARAMETER - 1}::uuid"
 
     def text(self, compare: Compare, attribute: Attribute, left: str, value: Value) -> str:
@@ -305,6 +320,14 @@ class _Compiler:
                 symbol = _IN_ORDER[compare.operator]
                 collation = "" if isinstance(compare.value, datetime | int | float) else ' COLLATE "C"'
                 return f"{left} {symbol} {right}{collation}"
+
+
+def _id(text: str) -> UUID | None:
+    """The id that is shown as this text; ids are case exact, and have one spelling."""
+    with contextlib.suppress(ValueError):
+        if str(found := UUID(text)) == text:
+            return found
+    return None
 
 
 def _value_and_rest(inner: Filter) -> tuple[str | None, bool]:

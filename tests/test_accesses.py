@@ -52,7 +52,8 @@ async def test_each_page_and_each_file_leaves_one_event(
 ) -> None:
     path = await address_of(company, question)
     token_id = str((await company.services.tenants.tokens(company.tenant_id))[0].id)
-    asked = {"id": path.split("/")[3]} if "{id}" in question.address else REQUIRED.get(question.name, {})
+    named = path.partition("?")[0].split("/")[3:]
+    asked = {"id": named[0]} if "{id}" in question.address else REQUIRED.get(question.name, {})
 
     for query in ("limit=1", "", "format=csv"):
         answer = await company.request("GET", path + query)

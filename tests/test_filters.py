@@ -147,7 +147,7 @@ def test_not_binds_tightest_then_and_then_or(text: str, meaning: str) -> None:
         ('name[familyName eq "Lee"]', "name.familyName eq 'Lee'"),
         ('emails co "@x"', "emails[value co '@x']"),
         ('emails.type eq "work"', "emails[type eq 'work']"),
-        ("emails pr", "emails[value?]"),
+        ("emails pr", "emails[?]"),
         ("addresses pr", "addresses[?]"),
         ("addresses.country pr", "addresses[country?]"),
         (f'{CORE}:emails[type eq "work"]', "emails[type eq 'work']"),

@@ -18,13 +18,9 @@ from engine.events import (
     MembersRemoved,
 )
 from engine.group import (
-    MOST_IN_EVENT,
     DeleteGroup,
-    Facts,
     Group,
     GroupCommand,
-    Member,
-    NewIds,
     PatchGroup,
     ProvisionGroup,
     ReplaceGroup,
@@ -32,6 +28,7 @@ from engine.group import (
     decide,
     names,
 )
+from engine.membership import MOST_IN_EVENT, Facts, Member, NewIds
 from engine.refusals import Conflict, InvalidValue, NotFound, NotMutable, PreconditionFailed
 
 TEAM, ANN, BOB, INNER, NEW = (UUID(int=number) for number in range(1, 6))

@@ -260,3 +260,25 @@ async def test_every_address_says_what_it_takes(directory: Directory) -> None:
     assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
     head = await directory.request("HEAD", f"{USERS}?count=1")
     assert (head.status_code, head.headers["content-type"]) == (200, "application/scim+json")
+
+
+async def test_resources_are_found_by_their_addresses(directory: Directory) -> None:
+    await directory.set_settings(groups="on")
+    ann, bob = await directory.create("ann"), await directory.create("bob")
+    made = {"displayName": "All", "members": [{"value": ann}, {"value": "nobody yet"}]}
+    all_ = (await directory.request("POST", "/scim/v2/Groups", json=made)).json()["id"]
+    address = (await directory.request("GET", f"/scim/v2/Users/{ann}")).json()["meta"]["location"]
+
+    async def found(path: str, text: str) -> list[str]:
+        answer = await directory.request("GET", f"{path}?{urlencode({'filter': text, 'sortBy': 'meta.location'})}")
+        assert answer.status_code == 200, answer.text
+        return [each["id"] for each in answer.json()["Resources"]]
+
+    assert await found("/scim/v2/Users", f'meta.location eq "{address}"') == [ann]
+    assert await found("/scim/v2/Users", f'meta.location ne "{address}"') == [bob]
+    assert await found("/scim/v2/Users", "meta.location pr") == sorted([ann, bob])
+    assert await found("/scim/v2/Users", 'meta[location ew "x"]') == []
+    assert await found("/scim/v2/Users", f'groups.$ref ew "/scim/v2/Groups/{all_}"') == [ann]
+    assert await found("/scim/v2/Groups", f'members[$ref eq "{address}" and type eq "User"]') == [all_]
+    assert await found("/scim/v2/Groups", 'meta.location co "/Groups/"') == [all_]
+    assert await found("/scim/v2/", f'meta.location eq "{address}"') == [ann]
