@@ -133,12 +133,20 @@ def test_the_first_start_shows_a_token_that_works_and_later_ones_how_to_get_anot
     assert "valid until" in service.screen
     assert until(lambda: status(f"{service.url}/readyz") == 200)
     assert status(f"{service.url}/scim/v2/Users", service.token) == 200
+    assert f"{service.url}/console" in service.screen
+    for_console = TOKEN.findall(service.screen)[0]
+    signed_in = httpx.post(
+        f"{service.url}/console/sign-in", data={"token": for_console}, headers={"Sec-Fetch-Site": "same-origin"}
+    )
+    assert (signed_in.status_code, signed_in.headers["location"]) == (303, "/console")
     first_token = service.token
     assert service.end() == 0
 
     again = services.start()
     assert TOKEN.search(again.screen) is None
+    assert f"{again.url}/console" in again.screen
     assert "rollbook token issue" in again.screen
+    assert "--scope admin" in again.screen
     assert until(lambda: status(f"{again.url}/scim/v2/Users", first_token) == 200)
 
 
