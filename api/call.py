@@ -36,6 +36,7 @@ class Call:
     quirks: Quirks = field(default_factory=list)
     refusal: type[Refusal] | None = None
     fault: str | None = None
+    lacks_active: bool = False  # whether it created somebody without saying active: a mapping may lack it
     changes: int = 0  # events that it appended, without the record of its own refusal
 
     def be_strict(self) -> None:

@@ -42,6 +42,7 @@ async def create(request: Request) -> Response:
     _note_roles(call, command)
     user = await services.engine.carry_out(command, uuid7(), call.cause, _terms(request, call), _noting(call, command))
     _note_role(call, user, command)
+    call.lacks_active = "active" not in command.values.leaves
     return await _resource(request, call, user, choice, status=201)
 
 

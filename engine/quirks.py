@@ -52,6 +52,8 @@ class Quirk(StrEnum):
     WHICH_ELEMENT = "a sub-attribute of a list, without saying of which element"
     ROLE_AS_JSON = "role: JSON within a string"
     NO_SUCH_ROLE = "role: names none of the tenant's roles, and changes nothing"
+    # Creations.
+    NO_ACTIVE = "active: missing in a creation, and taken as true"
     # PATCH.
     CAPITALS = "op: not in lower case"
     STRAY_MEMBER = "a member that PatchOp does not have"

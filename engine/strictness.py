@@ -51,8 +51,8 @@ _REFUSALS: dict[Quirk, type[Refusal]] = {
     Quirk.MADE: NoTarget,
 }
 """All but those that SCIM itself allows: what is read-only is passed over (RFC 7644 §3.3), the usual parts of an
-element may stand in any (RFC 7643 §2.4), unknown parameters of a query are nobody's, and a schema's URN is the name of
-its attributes' container (RFC 7643 §3.3)."""
+element may stand in any (RFC 7643 §2.4), `active` may be left out (§4.1.1), unknown parameters of a query are nobody's,
+and a schema's URN is the name of its attributes' container (§3.3)."""
 
 _UNKNOWN = {Quirk.UNKNOWN, Quirk.UNKNOWN_EXTENSION, Quirk.UNKNOWN_SUB}
 

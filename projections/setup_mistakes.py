@@ -9,13 +9,16 @@ import asyncpg
 from msgspec import Struct
 
 from engine.expiry import days_left
+from engine.quirks import Quirk
 
 LOOK_BACK = timedelta(days=7)
 MOST_REFUSALS = 1_000  # that are looked at, the latest
 LATEST = 1_000  # people that are looked at: those who came last
+REQUESTS = 5_000  # that are looked at, the latest
 
 Code = Literal[
     "no_role_mapped",
+    "active_not_mapped",
     "upper_case_address",
     "role_unknown",
     "groups_mapped",
@@ -38,10 +41,11 @@ class Mistake(Struct, frozen=True, kw_only=True):
 
 
 async def setup_mistakes(pool: asyncpg.Pool, tenant_id: UUID, now: datetime) -> list[Mistake]:
-    """Those of the last days, or of the people who came last. Four statements, none of which grows with the log."""
+    """Those of the last days, or of the people who came last. Five statements, none of which grows with the log."""
     since = now - LOOK_BACK
     return [
         *_of_people(await pool.fetchrow(_PEOPLE, tenant_id, LATEST)),
+        *_of_creations(await pool.fetchrow(_CREATIONS, tenant_id, since, REQUESTS, str(Quirk.NO_ACTIVE))),
         *(_mistake(row) for row in await pool.fetch(_REFUSED, tenant_id, since, MOST_REFUSALS)),
         *(_mistake(row) for row in await pool.fetch(_REQUESTS, tenant_id, since)),
         *_of_tokens(await pool.fetch(_TOKENS, tenant_id, since), now),
@@ -51,6 +55,11 @@ async def setup_mistakes(pool: asyncpg.Pool, tenant_id: UUID, now: datetime) -> 
 def _of_people(row: asyncpg.Record) -> Iterator[Mistake]:
     if row["people"] and not row["with_role"]:
         yield Mistake(code="no_role_mapped", count=row["people"])
+
+
+def _of_creations(row: asyncpg.Record) -> Iterator[Mistake]:
+    if row["creations"] and row["creations"] == row["without_active"]:
+        yield Mistake(code="active_not_mapped", count=row["creations"], last_at=row["last_at"])
 
 
 def _mistake(row: asyncpg.Record) -> Mistake:
@@ -81,6 +90,21 @@ _PEOPLE = """
         ORDER BY id DESC
         LIMIT $2
     ) AS latest
+"""
+
+_CREATIONS = """
+    SELECT
+        count(*) AS creations,
+        count(*) FILTER (WHERE $4 = ANY (quirks)) AS without_active,
+        max(at) AS last_at
+    FROM (
+        SELECT at, method, route, status, quirks
+        FROM rollbook.request_log
+        WHERE tenant_id = $1 AND at >= $2
+        ORDER BY at DESC
+        LIMIT $3
+    ) AS latest
+    WHERE method = 'POST' AND route = '/scim/v2/Users' AND status = 201
 """
 
 # By the words of our own refusals. A creation that collides again and again was not found before it was sent.

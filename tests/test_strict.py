@@ -17,7 +17,7 @@ Json = dict[str, Any]
 # What SCIM allows, or what only a setting of the tenant brings about.
 ALLOWED = {
     Quirk.ADDRESS, Quirk.NOT_KEPT, Quirk.PARAMETER, Quirk.TAG, Quirk.READ_ONLY, Quirk.SCHEMA_AS_PATH,
-    Quirk.NO_SUCH_ROLE,
+    Quirk.NO_SUCH_ROLE, Quirk.NO_ACTIVE,
 }  # fmt: skip
 
 

@@ -50,6 +50,11 @@ _MISTAKES: dict[Code, Advice] = {
         "Everybody gets the least powerful role, for the directory sends none.",
         f"{_MAPPINGS} Add the row of the table below whose target ends in :role, and assign people with an app role.",
     ),
+    "active_not_mapped": Advice(
+        "active is not mapped",
+        "Whoever loses access in the directory stays active here, and keeps the seat.",
+        f"{_MAPPINGS} Add the rows of the table below for active.",
+    ),
     "upper_case_address": Advice(
         "Addresses with upper case are refused",
         "These people are not provisioned until their addresses are lower case.",
