@@ -19,7 +19,7 @@ LONGEST = 600.0  # seconds; only who asked waits for it
 
 _MANAGER = f"{ENTERPRISE}:manager.value"
 # Those that keep rows about people.
-_KEEPERS = [each.name for each in FOLLOWERS if any(table.stream != "tenant_id" for table in each.tables)]
+_KEEPERS = [each.name for each in FOLLOWERS if any(table.stream in {"user_id", "id"} for table in each.tables)]
 
 
 class Checks(Struct, frozen=True):

@@ -31,6 +31,7 @@ FOLLOWERS_OF = {
     "attribute_changes": "attribute_history",
     "identities": "attribute_history",
     "group_names": "member_history",
+    "people": "history",
 }
 TABLES = (*INLINE_TABLES, "history", "local_edits", "member_history", *FOLLOWERS_OF)
 SHADOWS = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'rollbook\\_rep%'"

@@ -19,7 +19,7 @@ from ops.database import Database
 from projections.question import Question
 from tests.conftest import Directory
 from tests.test_cli import ROLLBOOK, Shell
-from tests.test_questions import REQUIRED
+from tests.test_questions import REQUIRED, address_of
 from tests.test_serve import Service, command
 
 
@@ -43,18 +43,19 @@ def names_in(folder: Path) -> list[str]:
 async def test_each_question_gives_the_rows_that_the_service_gives(
     company: Directory, shell: Shell, owner: asyncpg.Connection, question: Question[Any, Any]
 ) -> None:
-    people = (await company.request("GET", "/v1/users")).json()["users"]
-    options = ["--id", people[0]["id"]] if "{id}" in question.address else []
+    named = (await address_of(company, question)).partition("?")[0].split("/")[3:]
+    options = ["--id", named[0]] if "{id}" in question.address else []
     options += [text for name, value in REQUIRED.get(question.name, {}).items() for text in (f"--{name}", value)]
     taken = question.asked.__struct_fields__
     bound = "as-of-seq" if "as_of_seq" in taken else "to-seq" if "to_seq" in taken else None
-    options += [f"--{bound}", "15"] if bound else ["--before", "16"] if question.name == "events" else []
+    seq = str(await owner.fetchval("SELECT max(seq) FROM rollbook.events"))
+    options += [f"--{bound}", seq] if bound else ["--before", "16"] if question.name == "events" else []
     given = dict(zip(options[::2], options[1::2], strict=True))
     query = "&".join(f"{name[2:].replace('-', '_')}={text}" for name, text in given.items() if name != "--id")
 
     lines = shell.output("audit", question.name, "--tenant", "contoso", *options).splitlines()
 
-    address = question.address.replace("{id}", people[0]["id"])
+    address = question.address.replace("{id}", "".join(named[:1]))
     page = (await company.request("GET", f"{address}?{query}")).json()
     assert [json.loads(line) for line in lines] == page[question.rows_name]
     [look] = await noted(owner)
@@ -211,6 +212,11 @@ def test_it_answers_beside_a_running_service_and_without_one(tmp_path: Path) -> 
 
     assert (beside.returncode, without.returncode) == (0, 0), beside.stderr + without.stderr
     assert beside.stdout == without.stdout
-    assert [row[3] for row in csv.reader(beside.stdout.splitlines())] == ["type", "TenantRegistered", "TokenIssued"]
+    assert [row[3] for row in csv.reader(beside.stdout.splitlines())] == [
+        "type",
+        "TenantRegistered",
+        "TokenIssued",
+        "TokenIssued",
+    ]
     nothing = command("audit", "roster", "--tenant", "default", data=tmp_path / "nothing")
     assert (nothing.returncode, "There is no store" in nothing.stderr) == (2, True)

@@ -54,6 +54,7 @@ async def test_followers_lists_each_with_what_is_left_to_do_and_what_keeps_it(
         "history            3        1               2              3 h         1",
         "ledger             1        1               5              3 h         0",
         "local_edits        1        1               5              3 h         0",
+        "member_history     1        1               5              3 h         0",
         "seat_history       2        1               5              3 h         0",
         "parked: history, tenant contoso, seq 4: ValueError: no (12 tries in 4 min)",
     ]

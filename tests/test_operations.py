@@ -98,9 +98,9 @@ async def test_checks_rebuilds_and_checkpoints_are_told(
     assert found.rebuilds == [RebuildState("users", 0, 0)]
     assert found.checkpoint == Checkpointed(12, await owner.fetchval("SELECT max(made_at) FROM rollbook.checkpoints"))
     assert found.deliveries == [Delivery("ab", 5)]
-    assert len(found.checks) == 11
+    assert len(found.checks) == 12
     theirs = await operations_of(company.services.pool, await other_than(company))
-    assert (theirs.checkpoint, theirs.deliveries, len(theirs.checks)) == (None, [], 11)
+    assert (theirs.checkpoint, theirs.deliveries, len(theirs.checks)) == (None, [], 12)
 
 
 async def test_a_store_of_another_version_is_not_ready(directory: Directory, owner: asyncpg.Connection) -> None:
