@@ -128,10 +128,10 @@ _MANY = """
         SELECT tenant_id, seq + n, stream_id, version + n, type, recorded_at, source, actor, token_id, request_id, data,
             salt, digest
         FROM rollbook.events
-        CROSS JOIN generate_series(1, 50000) AS n
+        CROSS JOIN generate_series(1, 200000) AS n
         WHERE tenant_id = $1 AND seq = (SELECT seq FROM rollbook.heads WHERE tenant_id = $1)
     )
-    UPDATE rollbook.heads SET seq = seq + 50000 WHERE tenant_id = $1
+    UPDATE rollbook.heads SET seq = seq + 200000 WHERE tenant_id = $1
 """
 
 

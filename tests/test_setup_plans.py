@@ -101,7 +101,7 @@ async def test_mistakes_are_looked_for_among_the_latest(explained: Explained) ->
     found = {each.code: each.count for each in await setup_mistakes(pool, TENANT, datetime.now(UTC))}
     assert found["groups_mapped"] == 1_000
     assert found["no_role_mapped"] == 1_000
-    assert len(explained.plans) == 4 * len(MODES)
+    assert len(explained.plans) == 5 * len(MODES)
     for name, plan in explained.plans:
         assert plan.pages < 1_500, (name, plan)
         assert not plan.scanned & {"users", "events"}, (name, plan)
