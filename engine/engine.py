@@ -1,29 +1,22 @@
 """Carries out a command: load the one state, decide, append, and again if another writer came first."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
 from uuid import UUID
-from weakref import WeakValueDictionary
 
 import msgspec
 from uuid_utils.compat import uuid7
 
-from engine import group, membership, tenant, ties, user
+from engine import group, tenant, ties, user
+from engine.attempts import ATTEMPTS, ATTEMPTS_WITH_GROUPS, Attempts
 from engine.catalog import groups_of
 from engine.decision import (
-    Decide,
     Decision,
     GroupStates,
     InlineProjection,
     Outcome,
     S,
-    State,
     TenantStates,
     UserStates,
-    batch_of,
-    dated,
     decision_of,
 )
 from engine.events import (
@@ -37,17 +30,14 @@ from engine.group import Group, GroupCommand, ProvisionGroup
 from engine.group_commit import Appends
 from engine.membership import NewIds
 from engine.observer import NOBODY, Observer
-from engine.refusals import Busy
 from engine.role_changes import RoleChanges
 from engine.settings import Settings
-from engine.store import Cause, ErasedError, LostRaceError, NewEvent
+from engine.store import Cause, ErasedError, NewEvent
 from engine.tenant import ChangeSettings, MapGroup, Tenant, TenantCommand
-from engine.ties import Tie
+from engine.tied_groups import TiedGroups
 from engine.user import DeleteUser, ProvisionUser, Terms, User, UserCommand
 
-ATTEMPTS = 5
 AT_ONCE = 500  # people who get another role in one append, where a group is mapped
-ATTEMPTS_WITH_GROUPS = 30  # many may add members to one group at the same time, in several processes
 
 _USUAL = Settings()
 
@@ -82,12 +72,10 @@ class Engine:
         self._store = store
         self._users = users
         self._groups = groups
+        self._tied = TiedGroups(groups)
         self._roles = RoleChanges(groups)
         self._tenants = tenants
-        self._inline = inline
-        self._observer = observer
-        # One writer for each group at a time in this process; a lock lives as long as somebody holds it or waits.
-        self._locks = WeakValueDictionary[UUID, asyncio.Lock]()
+        self._attempts = Attempts(store, inline, observer)
 
     async def carry_out(
         self, command: UserCommand, user_id: UUID, cause: Cause, terms: Terms, carried: Carried = _nobody_asks
@@ -112,13 +100,13 @@ class Engine:
                 events = user.decide(command, state, msgspec.structs.replace(terms, settings=settings, given=given))
             decided.append((state, events))
             decision = decision_of(state, events, user.evolve, user_id, cause.source)
-            decision = await self._tied(decision, cause) if is_tied else decision
+            decision = await self._tied.with_groups(decision, cause.tenant_id, cause.source) if is_tied else decision
             if not settings.role_groups:
                 return decision
-            changes = self._members_in(decision)
+            changes = self._attempts.members_in(decision)
             return await self._roles.of_newcomer(decision, changes, cause.tenant_id, cause.source, settings)
 
-        found = await self._attempt(decide, cause, attempts=ATTEMPTS_WITH_GROUPS if is_tied else ATTEMPTS)
+        found = await self._attempts.carry_out(decide, cause, attempts=ATTEMPTS_WITH_GROUPS if is_tied else ATTEMPTS)
         carried(*decided[-1])  # earlier ones lost their race
         return found
 
@@ -149,33 +137,13 @@ class Engine:
             new_ids = NewIds({value: uuid7() for value in values if value not in facts.named})
             decided[:] = group.decide(command, state, facts, group_id, new_ids, versions, catalog)
             decision = decision_of(state, decided, group.evolve, group_id, cause.source)
-            decision = await self._tied(decision, cause)
+            decision = await self._tied.with_groups(decision, cause.tenant_id, cause.source)
             fresh = await self._fresh(cause.tenant_id, settings, is_again=is_again)
             return await self._regrouped(decision, cause, fresh)
 
-        found = await self._attempt(decide, cause, frozenset({group_id}), ATTEMPTS_WITH_GROUPS)
+        found = await self._attempts.carry_out(decide, cause, frozenset({group_id}), ATTEMPTS_WITH_GROUPS)
         carried(decided)
         return found
-
-    async def _tied(self, decision: Decision[S], cause: Cause) -> Decision[S]:
-        """The same with what it means to groups that await whoever arrives, or have a member that goes."""
-        tie = ties.tie_of(decision.outcomes[0].recorded, decision.state) if decision.outcomes else None
-        if tie is None:
-            return decision
-        found = await self._tied_groups(tie, cause)
-        others: list[Decision[Group]] = [
-            decision_of(state, events, group.evolve, state.id, cause.source) for state, events in found
-        ]
-        outcomes = (*decision.outcomes, *(outcome for each in others for outcome in each.outcomes))
-        return Decision(decision.state, outcomes, (tie,))
-
-    async def _tied_groups(self, tie: Tie, cause: Cause) -> Sequence[tuple[Group, list[GroupEvent]]]:
-        """The groups that it concerns, each with what happens to it."""
-        if tie.gone is not None:
-            return [
-                (each, membership.left(tie.member)) for each in await self._groups.containing(cause.tenant_id, tie.gone)
-            ]
-        return ties.joins(await self._groups.awaiting(cause.tenant_id, tie.exact, tie.folded), tie.member)
 
     async def _fresh(self, tenant_id: UUID, settings: Settings, *, is_again: bool) -> Settings:
         """What a worker knows of the settings may be some seconds old, and then loses a race about roles."""
@@ -186,7 +154,7 @@ class Engine:
         """The same with the roles of those for whom it changes what their groups give."""
         if not settings.role_groups:
             return decision
-        changes = self._members_in(decision)
+        changes = self._attempts.members_in(decision)
         return await self._roles.of_members(decision, changes, cause.tenant_id, cause.source, settings)
 
     async def map_group(self, command: MapGroup, cause: Cause) -> Tenant:
@@ -207,7 +175,7 @@ class Engine:
             )
             return Decision(decision.state, (*decision.outcomes, *more))
 
-        found = await self._attempt(decide, cause, attempts=ATTEMPTS_WITH_GROUPS)
+        found = await self._attempts.carry_out(decide, cause, attempts=ATTEMPTS_WITH_GROUPS)
         people = await self._groups.people_in(cause.tenant_id, command.group_id)  # those who have come since, too
         for start in range(0, len(people), AT_ONCE):
             await self._bring_up_to_date(people[start : start + AT_ONCE], command.group_id, cause)
@@ -220,7 +188,7 @@ class Engine:
             found = await self._roles.among(cause.tenant_id, people, (), by, cause.source, state.settings)
             return Decision(state, tuple(found))
 
-        await self._attempt(decide, cause, attempts=ATTEMPTS_WITH_GROUPS)
+        await self._attempts.carry_out(decide, cause, attempts=ATTEMPTS_WITH_GROUPS)
 
     async def administer(self, command: TenantCommand, cause: Cause) -> Tenant:
         """The tenant after the command. Raises the Refusals of `tenant.decide` and Busy."""
@@ -229,7 +197,7 @@ class Engine:
             state = await self._tenants.get(cause.tenant_id)
             return decision_of(state, tenant.decide(command, state), tenant.evolve, cause.tenant_id, cause.source)
 
-        found = await self._attempt(decide, cause)
+        found = await self._attempts.carry_out(decide, cause)
         if isinstance(command, ChangeSettings) and command.values.get("groups") == "on":
             while await self._join_some(found, cause):
                 pass
@@ -249,7 +217,7 @@ class Engine:
             decision = Decision(state, tuple(found))
             return await self._regrouped(decision, cause, state.settings)
 
-        await self._attempt(decide, cause, attempts=ATTEMPTS_WITH_GROUPS)
+        await self._attempts.carry_out(decide, cause, attempts=ATTEMPTS_WITH_GROUPS)
         return bool(found)
 
     async def note(self, event: RequestRefused | AuditAccessed | EvidenceExported, cause: Cause) -> None:
@@ -262,48 +230,3 @@ class Engine:
         except ErasedError:
             bare = msgspec.structs.replace(event, detail="", subject={})
             await self._store.append([NewEvent(cause.tenant_id, None, bare, cause)], {})
-
-    async def _attempt(
-        self,
-        decide: Decide[S],
-        cause: Cause,
-        groups: frozenset[UUID] = frozenset(),
-        attempts: int = ATTEMPTS,
-    ) -> S:
-        """`groups` are those whose streams are written, as far as that is known before the decision."""
-        has_lost = False
-        for attempts_left in reversed(range(attempts)):
-            async with self._alone_with(groups):
-                decision = await decide(is_again=has_lost)
-                if not decision.outcomes:
-                    return decision.state
-                if not decision.groups <= groups:
-                    groups |= decision.groups
-                    continue  # with their locks, in their order
-                try:
-                    appended = await self._store.append(batch_of(decision, cause), self._rows(decision))
-                except LostRaceError:
-                    self._observer.lost_race(attempts_left)
-                    has_lost = True
-                    continue
-                return dated(decision.state, appended.recorded_at)
-        raise Busy("Others are changing the same resource at this moment; try again.")
-
-    @asynccontextmanager
-    async def _alone_with(self, groups: Iterable[UUID]) -> AsyncIterator[None]:
-        async with AsyncExitStack() as held:
-            for each in sorted(groups):
-                await held.enter_async_context(self._locks.setdefault(each, asyncio.Lock()))
-            yield
-
-    def _members_in(self, decision: Decision[State]) -> Sequence[Any]:
-        return self._rows(decision).get("members", ())
-
-    def _rows(self, decision: Decision[State]) -> dict[str, Sequence[Any]]:
-        rows: dict[str, list[Any]] = {projection.name: [] for projection in self._inline}
-        for projection in self._inline:
-            for outcome in decision.outcomes:
-                rows[projection.name] += projection.rows(outcome)
-        rows["ties"] = [each.as_row() for each in decision.ties]
-        rows["roles"] = [{"user_id": each} for each in decision.role_changes]
-        return {name: found for name, found in rows.items() if found}

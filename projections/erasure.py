@@ -4,7 +4,7 @@ from uuid import UUID
 
 import asyncpg
 
-from engine.engine import ATTEMPTS
+from engine.attempts import ATTEMPTS
 from engine.observer import NOBODY, Observer
 from engine.refusals import Busy, Conflict
 from engine.store import Cause, NewEvent

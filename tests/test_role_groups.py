@@ -1,9 +1,11 @@
 """Roles that groups give: the highest of these and of a person's own is in force, whatever changes around it."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,19 +13,36 @@ from hypothesis import strategies as st
 
 from engine import engine as engines
 from engine import role_changes
+from engine.engine import Engine
 from engine.refusals import Conflict, InvalidValue
 from engine.settings import RoleGroup, Settings
+from engine.store import Appended, EventStore, NewEvent
 from engine.tenant import MapGroup
 from ops import administration
 from ops.database import Database
 from projections.follower import FOLLOWERS
 from projections.following import Following
+from projections.inline import INLINE
 from tests.conftest import Directory
 from tests.replays import differences
 from tests.test_cli import Shell
 from tests.test_groups import GROUPS, adding, group, grouped, patch, removing
 
 __all__ = ["grouped"]
+
+
+class StoreThatBreaks(EventStore):
+    """Its connection is lost after some appends."""
+
+    def __init__(self, pool: asyncpg.Pool, appends: int) -> None:
+        super().__init__(pool)
+        self._appends = appends
+
+    async def append(self, batch: Sequence[NewEvent], rows: Mapping[str, Sequence[Any]]) -> Appended:
+        if not self._appends:
+            raise ConnectionResetError
+        self._appends -= 1
+        return await super().append(batch, rows)
 
 
 async def map_group(directory: Directory, group_id: str, role: str | None) -> None:
@@ -222,19 +241,12 @@ async def test_a_mapping_of_many_people_that_was_broken_off_is_finished_by_the_s
     monkeypatch.setattr(engines, "AT_ONCE", 2)
     people = [await grouped.create(f"person{number}") for number in range(7)]
     team = await group(grouped, "Team", *people)
-    store, appended = grouped.services.engine._store, 0
+    services = grouped.services
+    store = StoreThatBreaks(services.pool, appends=2)
+    engine = Engine(store, services.users, services.groups, services.tenants, INLINE)
 
-    async def break_off(batch: Any, rows: Any) -> Any:
-        nonlocal appended
-        appended += 1
-        if appended > 2:
-            raise RuntimeError
-        return await store.append(batch, rows)
-
-    with monkeypatch.context() as broken:
-        broken.setattr(grouped.services.engine, "_store", type("Store", (), {"append": staticmethod(break_off)})())
-        with pytest.raises(RuntimeError):
-            await map_group(grouped, team, "admin")
+    with pytest.raises(ConnectionResetError):
+        await engine.map_group(MapGroup(UUID(team), "admin"), administration.cause(grouped.tenant_id))
     half = [await role(grouped, each) for each in people]
     await patch(grouped, team, removing(people[6]))
     await map_group(grouped, team, "admin")
