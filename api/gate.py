@@ -10,7 +10,7 @@ from uuid import UUID
 
 from starlette.requests import Request
 
-from api.call import call_of
+from api.call import Call, call_of
 from engine import tokens
 from engine.refusals import BearerTwice, Forbidden, NotAuthenticated
 from projections.tenants import Admission, Tenants
@@ -48,17 +48,22 @@ class Gate:
         Raises NotAuthenticated (401) or Forbidden (403). No statement if the token was seen just now, one otherwise.
         """
         call = call_of(request)
-        text = _bearer(request.headers.getlist("authorization"))
-        call.presented = await self._known(_after_bearer(text))
-        if text != _after_bearer(text):
-            raise BearerTwice('The word "Bearer" stands twice: paste the secret token alone, beginning with rb_.')
-        call.admission = admission = self.valid(call.presented)
+        # An operation within a request is admitted with it.
+        admission = call.admission or await self._admission(request, call)
+        call.admission = admission
         if not admission.scopes.intersection(scopes):
             raise Forbidden(
                 f"This token lacks the scope that is needed here: {' or '.join(scopes)}. Issue one with it: "
                 f"rollbook token issue --tenant NAME --name TEXT --scope {scopes[0]}"
             )
         return admission
+
+    async def _admission(self, request: Request, call: Call) -> Admission:
+        text = _bearer(request.headers.getlist("authorization"))
+        call.presented = await self._known(_after_bearer(text))
+        if text != _after_bearer(text):
+            raise BearerTwice('The word "Bearer" stands twice: paste the secret token alone, beginning with rb_.')
+        return self.valid(call.presented)
 
     async def look_up(self, headers: list[str]) -> Admission:
         """What the token opens, or would open if it were still valid. Raises NotAuthenticated if it is not known."""

@@ -3,27 +3,31 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from http import HTTPStatus
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import exchange, refusal_record, scim_groups, scim_users, wire
+from api import exchange, refusal_record, scim_groups, scim_resource, scim_users, wire
 from api.call import KEY, call_of
 from engine import bulk
 from engine.bulk import BulkRequest, Operation
+from engine.group import Group
 from engine.refusals import Conflict, MethodNotAllowed, NotFound, Refusal
+from engine.user import User
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[User | Group | None]]
+
+Outcome = User | Group | Response | None
+"""What came of an operation: a resource; an error, as the answer to a single request has it; nothing of a DELETE."""
 
 LARGEST_BODY = 4 * 1_048_576  # bytes
 AT_ONCE = 128  # operations: as many as go into one append, and the next ones, which are decided meanwhile
 
-_ON_ALL: dict[str, Handler] = {"users": scim_users.create, "groups": scim_groups.create}
+_ON_ALL: dict[str, Handler] = {"users": scim_users.created, "groups": scim_groups.created}
 _ON_ONE: dict[str, dict[str, Handler]] = {
-    "users": {"PUT": scim_users.replace, "PATCH": scim_users.change, "DELETE": scim_users.delete},
-    "groups": {"PUT": scim_groups.replace, "PATCH": scim_groups.change, "DELETE": scim_groups.delete},
+    "users": {"PUT": scim_users.replaced, "PATCH": scim_users.changed, "DELETE": scim_users.deleted},
+    "groups": {"PUT": scim_groups.replaced, "PATCH": scim_groups.changed, "DELETE": scim_groups.deleted},
 }
 
 
@@ -83,15 +87,15 @@ class _Run:
     async def _carry_out(self, operation: Operation) -> None:
         async with self._room:
             request = _request_of(operation, self._request, self._ids)
-            response = await self._answer(operation, request)
+            outcome = await self._outcome(operation, request)
         call, of_operation = call_of(self._request), call_of(request)
         call.quirks += of_operation.quirks
         call.changes += of_operation.changes
-        result = self._done[operation.place] = _result(operation, request, response)
+        result = self._done[operation.place] = _result(operation, request, outcome)
         if operation.bulk_id and result.location and not result.is_error:
             self._ids[operation.bulk_id] = result.location.rpartition("/")[2]
 
-    async def _answer(self, operation: Operation, request: Request) -> Response:
+    async def _outcome(self, operation: Operation, request: Request) -> Outcome:
         try:
             bulk.check(operation, self._names)
             self._check_references(operation)
@@ -120,11 +124,11 @@ def _handler(operation: Operation) -> Handler:
 
 
 def _request_of(operation: Operation, request: Request, ids: Mapping[str, str]) -> Request:
-    """The operation as a request of its own, with the token and the id of the request that holds it."""
+    """The operation as a request of its own, admitted with the request that holds it, and with its id."""
     data, path = operation.data, operation.path
     if operation.refers_to and operation.refers_to <= ids.keys():
         data, path = bulk.resolved(data, ids), bulk.resolved(path, ids)
-    headers = [each for each in request.scope["headers"] if each[0] in {b"authorization", b"host"}]
+    headers = [each for each in request.scope["headers"] if each[0] == b"host"]
     if operation.version is not None:
         headers.append((b"if-match", operation.version.encode()))
     call = replace(call_of(request), user_id=None, subject={}, quirks=[], refusal=None, changes=0)
@@ -141,15 +145,14 @@ def _request_of(operation: Operation, request: Request, ids: Mapping[str, str]) 
     return Request(scope)
 
 
-def _result(operation: Operation, request: Request, response: Response) -> Result:
-    location = response.headers.get("location")
-    if operation.id and operation.method != "POST":
-        location = location or scim_users.base_url(request) + request.scope["path"].removeprefix("/scim/v2")
-    return Result(
-        method=operation.method,
-        bulk_id=operation.bulk_id,
-        version=response.headers.get("etag"),
-        location=location,
-        status=str(response.status_code),
-        response=msgspec.Raw(response.body) if response.status_code >= HTTPStatus.BAD_REQUEST else None,
-    )
+def _result(operation: Operation, request: Request, outcome: Outcome) -> Result:
+    found = Result(method=operation.method, bulk_id=operation.bulk_id, status="204")
+    base = scim_users.base_url(request)
+    if operation.id:
+        found.location = base + request.scope["path"].removeprefix("/scim/v2")
+    if isinstance(outcome, Response):
+        found.status, found.response = str(outcome.status_code), msgspec.Raw(outcome.body)
+    elif outcome is not None:
+        found.status = "200" if operation.id else "201"
+        found.version, found.location = scim_resource.etag(outcome), scim_resource.location(outcome, base)
+    return found

@@ -37,15 +37,18 @@ _JSON = msgspec.json.Encoder()
 
 
 async def create(request: Request) -> Response:
+    choice = await _admitted_choice(request)
+    return await _resource(request, await created(request), choice, status=201)
+
+
+async def created(request: Request) -> Group:
     services, call = await _admitted_to_write(request)
-    choice = _choice(request)
     body = await wire.read_json(request, LARGEST_BODY)
     command = ProvisionGroup(resource.read(body, catalog_of(call), call.quirks))
     scim_users.note_body(call, body, GROUP_URN)
-    group = await services.engine.carry_out_on_group(
+    return await services.engine.carry_out_on_group(
         command, uuid7(), call.cause, carried=_counting(call), settings=call.admitted.settings
     )
-    return await _resource(request, group, choice, status=201)
 
 
 async def read(request: Request) -> Response:
@@ -59,35 +62,48 @@ async def read(request: Request) -> Response:
 
 
 async def replace(request: Request) -> Response:
+    choice = await _admitted_choice(request)
+    return await _resource(request, await replaced(request), choice)
+
+
+async def replaced(request: Request) -> Group:
     _, call = await _admitted_to_write(request)
-    choice = _choice(request)
     body = await wire.read_json(request, LARGEST_BODY)
     command = ReplaceGroup(resource.read(body, catalog_of(call), call.quirks))
     scim_users.note_body(call, body, GROUP_URN)
-    return await _resource(request, await _carried_out(request, command), choice)
+    return await _carried_out(request, command)
 
 
 async def change(request: Request) -> Response:
     """The group, if it has few members or the query says which attributes it wants; else 204 (RFC 7644 §3.5.2)."""
-    services, call = await _admitted_to_write(request)
-    choice = _choice(request)
-    body = await wire.read_json(request, LARGEST_BODY)
-    call.expect_names_of(InvalidPath)
-    command = PatchGroup(patch.read(body, catalog_of(call), call.quirks))
-    scim_users.note_body(call, body, patch.PATCH_OP)
-    group = await _carried_out(request, command)
+    choice = await _admitted_choice(request)
+    group = await changed(request)
     if choice.is_any:
         return await _resource(request, group, choice)
-    members = (await services.groups.members_of_some(call.admitted.tenant_id, [group.id], FEW + 1))[group.id]
+    tenant_id = call_of(request).admitted.tenant_id
+    members = (await services_of(request).groups.members_of_some(tenant_id, [group.id], FEW + 1))[group.id]
     if len(members) > FEW:
         return Response(None, 204, _headers(request, group))
     return wire.scim(_whole(request, group, members), 200, _headers(request, group))
 
 
+async def changed(request: Request) -> Group:
+    _, call = await _admitted_to_write(request)
+    body = await wire.read_json(request, LARGEST_BODY)
+    call.expect_names_of(InvalidPath)
+    command = PatchGroup(patch.read(body, catalog_of(call), call.quirks))
+    scim_users.note_body(call, body, patch.PATCH_OP)
+    return await _carried_out(request, command)
+
+
 async def delete(request: Request) -> Response:
+    await deleted(request)
+    return Response(status_code=204)
+
+
+async def deleted(request: Request) -> None:
     await _admitted_to_write(request)
     await _carried_out(request, DeleteGroup())
-    return Response(status_code=204)
 
 
 async def admitted(request: Request) -> tuple[Services, Call]:
@@ -129,6 +145,12 @@ def _counting(call: Call) -> Any:
         call.changes += len(events)
 
     return note
+
+
+async def _admitted_choice(request: Request) -> Choice:
+    """What is to be answered: looked at before anything is carried out."""
+    await _admitted_to_write(request)
+    return _choice(request)
 
 
 def _choice(request: Request) -> Choice:

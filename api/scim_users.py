@@ -33,8 +33,12 @@ _PARAMETERS = {"attributes", "excludedAttributes"}
 
 
 async def create(request: Request) -> Response:
+    choice = await _admitted_choice(request)
+    return await _resource(request, await created(request), choice, status=201)
+
+
+async def created(request: Request) -> User:
     services, call = await admitted(request)
-    choice = _choice(request)
     body = await wire.read_json(request)
     call.subject = subject_of(body)
     command = ProvisionUser(resource.read(body, catalog_of(call), call.quirks))
@@ -43,7 +47,7 @@ async def create(request: Request) -> Response:
     user = await services.engine.carry_out(command, uuid7(), call.cause, _terms(request, call), _noting(call, command))
     _note_role(call, user, command)
     call.lacks_active = "active" not in command.values.leaves
-    return await _resource(request, call, user, choice, status=201)
+    return user
 
 
 async def read(request: Request) -> Response:
@@ -52,38 +56,50 @@ async def read(request: Request) -> Response:
     user = await services.users.get(call.admitted.tenant_id, _user_id(request))
     if user is None or user.is_deleted:
         raise NotFound(f"There is no user {request.path_params['id']} here.")
-    return known(request, user) or await _resource(request, call, user, choice)
+    return known(request, user) or await _resource(request, user, choice)
 
 
 async def replace(request: Request) -> Response:
+    choice = await _admitted_choice(request)
+    return await _resource(request, await replaced(request), choice)
+
+
+async def replaced(request: Request) -> User:
     services, call = await admitted(request)
-    choice = _choice(request)
     body = await wire.read_json(request)
     call.subject = subject_of(body)
     command = ReplaceUser(resource.read(body, catalog_of(call), call.quirks))
     note_body(call, body, CORE)
     if not command.values.leaves.get("userName"):
         raise InvalidValue("userName is required.")
-    return await _carried_out(request, services, call, command, choice)
+    return await _carried_out(request, services, call, command)
 
 
 async def change(request: Request) -> Response:
+    choice = await _admitted_choice(request)
+    return await _resource(request, await changed(request), choice)
+
+
+async def changed(request: Request) -> User:
     services, call = await admitted(request)
-    choice = _choice(request)
     body = await wire.read_json(request)
     call.expect_names_of(InvalidPath)
     command = PatchUser(patch.read(body, catalog_of(call), call.quirks))
     note_body(call, body, patch.PATCH_OP)
-    return await _carried_out(request, services, call, command, choice)
+    return await _carried_out(request, services, call, command)
 
 
 async def delete(request: Request) -> Response:
+    await deleted(request)
+    return Response(status_code=204)
+
+
+async def deleted(request: Request) -> None:
     services, call = await admitted(request)
     command = DeleteUser()
     await services.engine.carry_out(
         command, _user_id(request), call.cause, _terms(request, call), _noting(call, command)
     )
-    return Response(status_code=204)
 
 
 async def admitted(request: Request) -> tuple[Services, Call]:
@@ -109,16 +125,14 @@ def catalog_of(call: Call) -> Catalog:
     return users_of(call.admitted.settings)
 
 
-async def _carried_out(
-    request: Request, services: Services, call: Call, command: UserCommand, choice: Choice
-) -> Response:
+async def _carried_out(request: Request, services: Services, call: Call, command: UserCommand) -> User:
     _note_roles(call, command)
     # What is no id is nobody's, and the body is checked before that is said.
     user = await services.engine.carry_out(
         command, call.user_id or _NOBODY, call.cause, _terms(request, call), _noting(call, command)
     )
     _note_role(call, user, command)
-    return await _resource(request, call, user, choice)
+    return user
 
 
 # What the request log is told.
@@ -173,7 +187,15 @@ def _terms(request: Request, call: Call) -> Terms:
     return Terms(call.admitted.settings, "directory", if_match(request))
 
 
+async def _admitted_choice(request: Request) -> Choice:
+    """What is to be answered: looked at before anything is carried out."""
+    await admitted(request)
+    return _choice(request)
+
+
 def _choice(request: Request) -> Choice:
+    if not request.scope["query_string"]:
+        return Choice(None, None, catalog_of(call_of(request)))
     if set(request.query_params) - _PARAMETERS:
         call_of(request).quirks.append(Quirk.PARAMETER)
     catalog = catalog_of(call_of(request))
@@ -227,7 +249,7 @@ def base_url(request: Request) -> str:
 
 async def answer_with(request: Request, user: User) -> Response:
     """One user, as far as the query asks for it."""
-    return await _resource(request, call_of(request), user, _choice(request))
+    return await _resource(request, user, _choice(request))
 
 
 async def rendered(request: Request, users: Sequence[User], choice: Choice) -> list[dict[str, Any]]:
@@ -241,8 +263,8 @@ async def rendered(request: Request, users: Sequence[User], choice: Choice) -> l
     return [choice.of(each) for each in found]
 
 
-async def _resource(request: Request, call: Call, user: User, choice: Choice, status: int = 200) -> Response:
-    call.user_id = user.id
+async def _resource(request: Request, user: User, choice: Choice, status: int = 200) -> Response:
+    call_of(request).user_id = user.id
     headers = {"ETag": scim_resource.etag(user), "Location": scim_resource.location(user, base_url(request))}
     [found] = await rendered(request, [user], choice)
     return wire.scim(found, status, headers)

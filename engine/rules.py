@@ -1,5 +1,6 @@
 """The product's own rules for values, each switchable by a tenant: kept as sent, or refused with what to do."""
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ _PUNCTUATION = set("'’‘-.,()（）·・׳״/_")  # noqa: RUF001  as names ha
 _PUNCTUATION |= {"\u200c", "\u200d"}  # these join letters in Indic scripts and Persian
 _LETTERS = {"L", "M", "N"}  # letters, marks and digits of any script
 _SEPARATORS = {"Zs", "Pd"}  # spaces and dashes
+_USUAL = re.compile(r"[A-Za-z0-9 '.,-]*")  # most names are of these, and are not looked at one character after another
 
 
 def check(key: str, value: Any, before: Any, settings: Settings) -> None:
@@ -47,6 +49,8 @@ def _check_case(key: str, address: str) -> None:
 
 
 def _check_characters(key: str, name: str) -> None:
+    if _USUAL.fullmatch(name):
+        return
     odd = sorted({each for each in name if not _is_plain(each)})
     if odd:
         shown = " ".join(each if each.isprintable() else f"U+{ord(each):04X}" for each in odd[:10])

@@ -32,6 +32,10 @@ class Attribute(Struct, frozen=True):
     longest: int | None = None  # characters; a value with an index must fit into it (PostgreSQL: 2,704 bytes)
 
     def sub(self, name: str) -> "Attribute | None":
+        """The sub-attribute of this name. Names compare without case (RFC 7643 §2.1)."""
+        for sub in self.sub_attributes:  # in the usual spelling, mostly
+            if sub.name == name:
+                return sub
         folded = name.lower()
         return next((sub for sub in self.sub_attributes if sub.name.lower() == folded), None)
 

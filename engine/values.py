@@ -149,8 +149,9 @@ def _elements(attribute: Attribute, value: object, where: str, quirks: Quirks) -
     if attribute.type != "complex":
         return _simple_elements(attribute, value, where, quirks)
     found = [_sub_attributes(attribute, each, f"{where}[{place}]", quirks) for place, each in enumerate(value)]
+    required = [sub.name for sub in attribute.sub_attributes if sub.required]
     for place, each in enumerate(found):
-        if missing := [sub.name for sub in attribute.sub_attributes if sub.required and sub.name not in (each or {})]:
+        if missing := [name for name in required if name not in (each or {})]:
             raise InvalidValue(f"{where}[{place}] has no {missing[0]}.")
     elements = [element for element in found if element]
     if len(elements) < len(found):
