@@ -54,7 +54,8 @@ async def database(postgres: EmbeddedPostgres) -> AsyncIterator[Database]:
             await maintenance.execute(f"CREATE DATABASE {TEMPLATE}")
             async with connected(postgres.url(database=TEMPLATE)) as template:
                 await create_store(template)
-        await maintenance.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        # Nothing here has to survive a crash, and so copying files is six times as fast as writing a log of them.
+        await maintenance.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
         yield Database(postgres.url(database=name), postgres.url("rollbook_service", name), postgres)
         await maintenance.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
