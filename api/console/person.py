@@ -38,11 +38,12 @@ class Shown(Struct, frozen=True):
 @for_role("auditor")
 async def show(visit: Visit) -> Response:
     user_id = id_of(visit)
-    wrong, seq = "", None
+    wrong, seq, moment = "", None, None
     try:
-        seq = await _seq_asked_for(visit)
+        if moment := _moment_asked_for(visit):
+            seq = (await settle(visit.services.pool, visit.tenant_id, AsOf(as_of=moment))).to_seq
     except BadRequest as refusal:
-        wrong = refusal.detail
+        wrong, moment = refusal.detail, None
     user = await person_of(visit, user_id, seq)
     story = await ask(visit, STORY, {"id": str(user_id), **_only(visit, "after")})
     visit.note("console:person", 1, {"id": str(user_id), **_only(visit, "as_of")}, seq)
@@ -51,7 +52,8 @@ async def show(visit: Visit) -> Response:
         400 if wrong else 200,
         user=user,
         name=name_of(user),
-        then=seq is not None,
+        then=moment,
+        then_text=moment.replace(tzinfo=None).isoformat(timespec="seconds") if moment else "",
         wrong=wrong,
         shown=await _shown(visit, user),
         story=story,
@@ -62,16 +64,16 @@ async def show(visit: Visit) -> Response:
     )
 
 
-async def _seq_asked_for(visit: Visit) -> int | None:
+def _moment_asked_for(visit: Visit) -> datetime | None:
+    """In UTC, also where nothing is said of the zone."""
     text = visit.query.get("as_of")
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise BadRequest("as_of takes a date, or a date and a time, such as 2026-11-23T09:00.") from None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return (await settle(visit.services.pool, visit.tenant_id, AsOf(as_of=moment))).to_seq
 
 
 async def _groups(visit: Visit, user: User) -> list[tuple[UUID, str, bool]]:
