@@ -160,6 +160,11 @@ class Groups:
         """The groups of which somebody is a member directly."""
         return [group_of(row) for row in await self._pool.fetch(_CONTAINING, tenant_id, member_id)]
 
+    async def names(self, tenant_id: UUID, ids: Sequence[UUID]) -> dict[UUID, str]:
+        """The displayNames of those among the ids that are groups, deleted ones included."""
+        rows = await self._pool.fetch(_NAMES, tenant_id, ids)
+        return {row["id"]: row["name"] for row in rows}
+
     async def named(self, tenant_id: UUID, name: str) -> list[UUID]:
         """The groups that have this id, or this displayName in whatever case; some, if there are many."""
         rows = await self._pool.fetch(_BY_NAME, tenant_id, _as_id(name), where.folded(name))
@@ -339,6 +344,10 @@ _ARRIVED = f"""
     JOIN rollbook.groups ON groups.tenant_id = $1 AND groups.id = found.group_id
     ORDER BY found.group_id, awaited_id
 """  # noqa: S608  constants
+
+_NAMES = """
+    SELECT id, attributes ->> 'displayName' AS name FROM rollbook.groups WHERE tenant_id = $1 AND id = ANY ($2)
+"""
 
 _CONTAINING = f"""
     SELECT {COLUMNS}

@@ -12,10 +12,11 @@ from projections.follower import FOLLOWERS
 from projections.following import Following
 from tests.conftest import Directory, register
 from tests.independent_verifier import holds
+from tests.test_groups import group, grouped
 from tests.test_v1_ledger import ledger
 from tests.visitors import Visitor, visitor
 
-__all__ = ["ledger"]
+__all__ = ["grouped", "ledger"]
 
 
 async def looks(directory: Directory) -> list[tuple[str, dict[str, Any]]]:
@@ -96,6 +97,17 @@ async def test_people_are_called_by_their_names_and_tokens_by_theirs(directory: 
     page = await auditor.get("/console/audit")
     assert f'<a href="/console/people/{ann}">ann@contoso.example</a>' in page.text
     assert "token “Test”" in page.text
+
+
+async def test_a_group_and_its_members_are_called_by_their_names_and_lead_to_its_events(grouped: Directory) -> None:
+    ann = await grouped.create("ann@contoso.example")
+    team = await group(grouped, "Team", ann)
+    auditor = await visitor(grouped, "audit:read")
+    page = await auditor.get("/console/audit?type=MembersAdded")
+    assert f'<a href="/console/audit?user={team}">Team</a>' in page.text
+    assert "ann@contoso.example</ins>" in page.text
+    assert f"/console/people/{team}" not in page.text
+    assert len((await seqs(auditor, f"/console/audit?user={team}"))[0]) == 2
 
 
 async def test_one_event_has_its_neighbours_and_its_data(directory: Directory) -> None:

@@ -8,11 +8,14 @@ import msgspec
 import pytest
 
 from api.console import html, words
+from api.console.asking import Names
 from api.v1_types import EventShown
 from engine.events import TYPES, AuditAccessed, Change, EvidenceExported, RequestRefused, TokenRevoked, encode
 from engine.streams import SOURCES
 from projections.questions.attributes import Fate
 from projections.questions.changes import Kind, PersonChanged
+
+NOBODY = Names(people={}, groups={}, tokens={})
 
 
 def shown(**fields: Any) -> EventShown:
@@ -42,6 +45,10 @@ def test_everything_that_can_happen_has_words() -> None:
     assert set(words.KINDS) == set(get_args(Kind))
 
 
+def test_a_look_at_the_audit_is_no_local_edit() -> None:
+    assert [words.source("local", each) for each in ("AttributesChanged", "AuditAccessed")] == ["local edit", "local"]
+
+
 def test_an_event_of_a_later_version_is_called_by_its_type() -> None:
     assert words.event("SomethingNew") == "SomethingNew"
 
@@ -65,12 +72,23 @@ def test_an_event_without_content_says_nothing() -> None:
 
 def test_before_and_after_stand_side_by_side_for_each_attribute_of_either() -> None:
     event = shown(before={"title": "Engineer", "nickName": "A"}, after={"title": "Manager", "locale": "de"})
-    assert words.compared(event) == [
+    assert words.compared(event, NOBODY) == [
         ("title", "Engineer", "Manager"),
         ("nickName", "A", None),
         ("locale", None, "de"),
     ]
-    assert words.compared(shown()) == []
+    assert words.compared(shown(), NOBODY) == []
+
+
+def test_members_are_called_by_their_names_and_of_many_it_is_said_how_many_more() -> None:
+    ids = [UUID(int=number) for number in range(1, 13)]
+    names = Names(people={ids[0]: "ann"}, groups={ids[1]: "Team"}, tokens={})
+    event = shown(type="MembersAdded", after={"members": [str(each) for each in ids]})
+    [(name, before, after)] = words.compared(event, names)
+    assert (name, before) == ("members", None)
+    assert after == ["ann", "Team", *map(str, ids[2:10]), "and 2 more"]
+    awaited = shown(type="MemberAwaited", after={"members": ["E-17"]})
+    assert words.compared(awaited, names) == [("members", None, ["E-17"])]
 
 
 def test_a_person_differs_in_what_is_not_as_before() -> None:

@@ -1,6 +1,6 @@
 """Asks an audit question for a page of the console, by the page's own filters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -14,6 +14,7 @@ from engine.refusals import BadRequest, NotFound
 from projections.question import Question
 
 A_PAGE = 50  # rows
+FEW = 10  # members of a group that are named where an event is shown
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,24 @@ def _is_behind(visit: Visit) -> bool:
 
 @dataclass(frozen=True)
 class Names:
-    """What ids on a page are called: people by their userName, tokens by the name that they were given."""
+    """What ids on a page are called: people by their userName, groups and tokens by the name that they were given."""
 
     people: Mapping[UUID, str]
+    groups: Mapping[UUID, str]
     tokens: Mapping[str, str]
 
     def person(self, user_id: UUID) -> str:
         """The userName; the beginning of the id for one who is erased, or no person."""
         return self.people.get(user_id) or f"{str(user_id)[:8]}…"
+
+    def members(self, shown: Sequence[str]) -> list[str]:
+        """Some members of a group, and how many more there are."""
+        found = [self._member(each) for each in shown[:FEW]]
+        return [*found, f"and {len(shown) - FEW:,} more"] if len(shown) > FEW else found
+
+    def _member(self, text: str) -> str:
+        member_id = _id(text)
+        return self.people.get(member_id) or self.groups.get(member_id) or text if member_id else text
 
     def actor(self, actor: str) -> str:
         """Who did something, as far as it is known here: a token by its name."""
@@ -88,11 +99,28 @@ class Names:
 
 
 async def names(visit: Visit, rows: Sequence[Any]) -> Names:
-    """Of everybody who stands in the rows. Two statements."""
-    found = {getattr(each, "user_id", getattr(each, "id", None)) for each in rows}
-    ids = {each for each in found if each is not None}
-    tokens = await visit.services.tenants.tokens(visit.tenant_id)
+    """Of everybody who stands in the rows. Two statements, and one for ids that are nobody's."""
+    ids = set(_ids_in(rows))
+    people = await visit.services.users.names(visit.tenant_id, list(ids)) if ids else {}
+    others = ids - people.keys()
     return Names(
-        people=await visit.services.users.names(visit.tenant_id, list(ids)) if ids else {},
-        tokens={str(each.id): each.name for each in tokens},
+        people=people,
+        groups=await visit.services.groups.names(visit.tenant_id, list(others)) if others else {},
+        tokens={str(each.id): each.name for each in await visit.services.tenants.tokens(visit.tenant_id)},
     )
+
+
+def _ids_in(rows: Sequence[Any]) -> Iterator[UUID]:
+    for row in rows:
+        if found := getattr(row, "user_id", getattr(row, "id", None)):
+            yield found
+        for values in (getattr(row, "before", None), getattr(row, "after", None)):
+            members = values.get("members", ()) if isinstance(values, dict) else ()
+            yield from filter(None, map(_id, members[:FEW]))
+
+
+def _id(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from api.console.asking import Names
 from api.v1_types import EventShown
 from engine.events import AuditAccessed, EvidenceExported, RequestRefused, decode
 from projections.questions.changes import PersonChanged
@@ -29,9 +30,11 @@ EVENTS = {
     "AuditAccessed": "Audit looked at",
     "EvidenceExported": "Audit exported",
 }
+_OF_MEMBERS = {"MembersAdded", "MembersRemoved", "MemberAwaited", "MemberJoined"}
+_EDITS = {"AttributesChanged", "RoleAssigned", "Deactivated", "Reactivated"}
 SOURCES = {
     "directory": "directory",
-    "local": "local edit",
+    "local": "local",
     "operator": "operator",
     "engine": "Rollbook itself",
 }
@@ -53,6 +56,11 @@ KINDS = {
 }
 
 
+def source(name: str, type_: str = "AttributesChanged") -> str:
+    """Whose doing it was. What somebody here does to a person is a local edit, and other doings are none."""
+    return "local edit" if name == "local" and type_ in _EDITS else SOURCES.get(name, name)
+
+
 def event(type_: str) -> str:
     return EVENTS.get(type_, type_)
 
@@ -70,9 +78,11 @@ def told(shown: EventShown) -> str:
             return ""
 
 
-def compared(shown: EventShown) -> list[tuple[str, Any, Any]]:
-    """What an event changed: the attribute, its value before and after."""
+def compared(shown: EventShown, names: Names) -> list[tuple[str, Any, Any]]:
+    """What an event changed: the attribute, its value before and after; members of a group by their names."""
     before, after = shown.before or {}, shown.after or {}
+    if shown.type in _OF_MEMBERS:
+        before, after = ({key: names.members(found) for key, found in each.items()} for each in (before, after))
     return [(name, before.get(name), after.get(name)) for name in dict.fromkeys((*before, *after))]
 
 
