@@ -25,6 +25,7 @@ __all__ = ["EmbeddedPostgres", "PostgresTrouble", "server_version_trouble", "tem
 OLDEST_SUPPORTED = 16
 
 READY_WITHIN = 60  # seconds that a server found starting or stopping is waited for
+GONE_AFTER = 45  # seconds that a server may take to stop, before it is ended the hard way
 GONE_WITHIN = 10  # seconds that the children of a killed server are waited for
 
 SETTINGS = {
@@ -209,8 +210,13 @@ class EmbeddedPostgres:
     def _shut_down(self) -> None:
         if (postmaster := Postmaster.of(self._cluster)) is None:
             return
-        done = self._cluster.run("pg_ctl", "stop", "--silent", "--wait", "--mode=fast", "--timeout=120")
-        if done.returncode != 0 and self.is_alive():
+        # What one connection holds up is ended without it: what was acknowledged is in the log of Postgres.
+        for mode in ("fast", "immediate"):
+            patience = f"--timeout={GONE_AFTER}"
+            done = self._cluster.run("pg_ctl", "stop", "--silent", "--wait", f"--mode={mode}", patience)
+            if done.returncode == 0 or not self.is_alive():
+                break
+        else:
             raise PostgresTrouble(
                 f"Postgres (pid {postmaster.pid}) does not stop ({cause(done.stderr)}): see {self._cluster.log}."
             )

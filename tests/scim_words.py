@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from engine.schema import ENTERPRISE_USER, USER
+from engine.schema import ENTERPRISE_USER, GROUP, USER
 
 Json = dict[str, Any]
 Tree = tuple[Any, ...]  # ("is", sub, operator, value), ("pr", sub), ("and", a, b), ("or", a, b) or ("not", a)
@@ -133,6 +133,7 @@ ATTRIBUTES: dict[str, Json] = {
     **_plain(_ours(ENTERPRISE_USER), f"{ENTERPRISE_USER.id}:"),
     **_plain(DOCUMENT["attributes"], f"{URN}:"),
 }
+OF_GROUPS: dict[str, Json] = {**_plain(_ours(GROUP)), **_plain(DOCUMENT["attributes"], f"{URN}:")}
 VALUE_ALONE = "value"  # how a filter names the value of an element that is not complex
 
 
@@ -209,14 +210,16 @@ def operators_for(attribute: Json) -> list[str]:
 
 
 @st.composite
-def tests_of(draw: st.DrawFn, subs: dict[str, Json]) -> Tree:
+def filters_within(draw: st.DrawFn, subs: dict[str, Json], words: dict[str, list[Any]] | None = None) -> Tree:
+    """`words` are values for names that have some of their own."""
     name = draw(st.sampled_from(sorted(subs)))
     how = draw(st.sampled_from(["is", "is", "is", "is", "pr", "null"]))
     if how == "pr":
         return ("pr", name)
     if how == "null":
         return ("is", name, draw(st.sampled_from(["eq", "ne"])), None)
-    return ("is", name, draw(st.sampled_from(operators_for(subs[name]))), draw(simple(subs[name])))
+    value = st.sampled_from(words[name]) if words and name in words else simple(subs[name])
+    return ("is", name, draw(st.sampled_from(operators_for(subs[name]))), draw(value))
 
 
 def trees(leaf: st.SearchStrategy[Tree], most: int) -> st.SearchStrategy[Tree]:

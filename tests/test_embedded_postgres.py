@@ -66,6 +66,26 @@ def test_a_fresh_folder_becomes_a_server_that_answers_and_leaves_with_its_last_u
     assert not postgres.is_alive()
 
 
+def test_a_server_with_a_connection_that_hangs_is_stopped_all_the_same_and_keeps_what_was_acknowledged(
+    tmp_path: Path, postgres_in: PostgresIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GONE_AFTER", 2)
+    postgres = postgres_in(tmp_path)
+    with postgres:
+        asyncio.run(_leave_a_backend_that_hangs(postgres))
+
+    assert not postgres.is_alive()
+    with postgres_in(tmp_path) as again:
+        assert ask(again, "SELECT count(*) FROM kept") == 1
+
+
+async def _leave_a_backend_that_hangs(postgres: EmbeddedPostgres) -> None:
+    connection = await asyncpg.connect(postgres.url())
+    await connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+    os.kill(await connection.fetchval("SELECT pg_backend_pid()"), signal.SIGSTOP)
+    connection.terminate()
+
+
 def test_the_data_survive_a_stop_and_a_start(tmp_path: Path, postgres_in: PostgresIn) -> None:
     postgres = postgres_in(tmp_path)
     postgres.start()

@@ -342,7 +342,7 @@ async def _kill_9(database: Database) -> None:
         busy = "SELECT pid FROM pg_stat_activity WHERE usename = 'rollbook_service' AND state = 'active' LIMIT 1"
         while (pid := await owner.fetchval(busy)) is None:
             pass
-        os.kill(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
     for _ in range(200):
         await asyncio.sleep(0.05)
         try:
