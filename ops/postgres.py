@@ -211,9 +211,8 @@ class EmbeddedPostgres:
         if (postmaster := Postmaster.of(self._cluster)) is None:
             return
         # What one connection holds up is ended without it: what was acknowledged is in the log of Postgres.
-        for mode in ("fast", "immediate"):
-            patience = f"--timeout={GONE_AFTER}"
-            done = self._cluster.run("pg_ctl", "stop", "--silent", "--wait", f"--mode={mode}", patience)
+        for mode, patience in (("fast", GONE_AFTER), ("immediate", 30)):
+            done = self._cluster.run("pg_ctl", "stop", "--silent", "--wait", f"--mode={mode}", f"--timeout={patience}")
             if done.returncode == 0 or not self.is_alive():
                 break
         else:

@@ -69,7 +69,7 @@ def test_a_fresh_folder_becomes_a_server_that_answers_and_leaves_with_its_last_u
 def test_a_server_with_a_connection_that_hangs_is_stopped_all_the_same_and_keeps_what_was_acknowledged(
     tmp_path: Path, postgres_in: PostgresIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "GONE_AFTER", 2)
+    monkeypatch.setattr(module, "GONE_AFTER", 1)
     postgres = postgres_in(tmp_path)
     with postgres:
         asyncio.run(_leave_a_backend_that_hangs(postgres))
