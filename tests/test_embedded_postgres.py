@@ -67,15 +67,14 @@ def test_a_fresh_folder_becomes_a_server_that_answers_and_leaves_with_its_last_u
 
 
 def test_a_server_with_a_connection_that_hangs_is_stopped_all_the_same_and_keeps_what_was_acknowledged(
-    tmp_path: Path, postgres_in: PostgresIn, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "GONE_AFTER", 1)
-    postgres = postgres_in(tmp_path)
-    with postgres:
+    with EmbeddedPostgres(tmp_path, durable=True) as postgres:
         asyncio.run(_leave_a_backend_that_hangs(postgres))
 
     assert not postgres.is_alive()
-    with postgres_in(tmp_path) as again:
+    with EmbeddedPostgres(tmp_path, durable=True) as again:
         assert ask(again, "SELECT count(*) FROM kept") == 1
 
 
