@@ -10,10 +10,12 @@ from msgspec import Struct
 
 from engine.expiry import days_left
 from engine.quirks import Quirk
+from engine.settings import Settings
 
 LOOK_BACK = timedelta(days=7)
 MOST_REFUSALS = 1_000  # that are looked at, the latest
 LATEST = 1_000  # people that are looked at: those who came last
+THREE_CYCLES = timedelta(hours=2)  # of Entra, which calls every 40 minutes
 REQUESTS = 5_000  # that are looked at, the latest
 
 Code = Literal[
@@ -40,16 +42,47 @@ class Mistake(Struct, frozen=True, kw_only=True):
     days: int | None = None
 
 
-async def setup_mistakes(pool: asyncpg.Pool, tenant_id: UUID, now: datetime) -> list[Mistake]:
-    """Those of the last days, or of the people who came last. Five statements, none of which grows with the log."""
+async def setup_mistakes(pool: asyncpg.Pool, tenant_id: UUID, settings: Settings, now: datetime) -> list[Mistake]:
+    """Those of the last days, or of the people who came last, without what is over.
+
+    Six statements, none of which grows with the log.
+    """
     since = now - LOOK_BACK
-    return [
+    good_at = await pool.fetchval(_GOOD, tenant_id, since)
+    found = [
         *_of_people(await pool.fetchrow(_PEOPLE, tenant_id, LATEST)),
         *_of_creations(await pool.fetchrow(_CREATIONS, tenant_id, since, REQUESTS, str(Quirk.NO_ACTIVE))),
         *(_mistake(row) for row in await pool.fetch(_REFUSED, tenant_id, since, MOST_REFUSALS)),
         *(_mistake(row) for row in await pool.fetch(_REQUESTS, tenant_id, since)),
         *_of_tokens(await pool.fetch(_TOKENS, tenant_id, since), now),
     ]
+    return [each for each in found if not _is_allowed(each, settings) and not _is_over(each, good_at, now)]
+
+
+def _is_allowed(mistake: Mistake, settings: Settings) -> bool:
+    """Whether the tenant takes by now what was refused then."""
+    match mistake.code:
+        case "groups_mapped":
+            return settings.groups == "on"
+        case "upper_case_address":
+            return settings.email_case == "keep"
+        case "role_unknown":
+            return settings.unknown_role == "ignore"
+        case _:
+            return False
+
+
+def _is_over(mistake: Mistake, good_at: datetime | None, now: datetime) -> bool:
+    """Whether the directory has found its way in since; with a token, some time later: it may be another one's."""
+    if good_at is None or mistake.last_at is None:
+        return False
+    match mistake.code:
+        case "address_without_scim" | "bearer_twice":
+            return mistake.last_at < good_at
+        case "token_ended":
+            return mistake.last_at < min(good_at, now - THREE_CYCLES)
+        case _:
+            return False
 
 
 def _of_people(row: asyncpg.Record) -> Iterator[Mistake]:
@@ -153,27 +186,29 @@ _REQUESTS = """
     ORDER BY 1
 """
 
+_GOOD = """
+    SELECT at FROM rollbook.request_log WHERE tenant_id = $1 AND at >= $2 AND status < 400 ORDER BY at DESC LIMIT 1
+"""
+
 _TOKENS = """
     SELECT
         tokens.name,
         tokens.expires_at,
-        token_uses.used_at AS last_at,
-        CASE WHEN tokens.expires_at <= now() OR tokens.revoked_at IS NOT NULL THEN (
-            SELECT count(*)
-            FROM rollbook.request_log
-            WHERE tenant_id = $1 AND at >= $2 AND status = 401 AND token_id = tokens.id
-        ) ELSE 0 END AS turned_away
+        coalesce(refused.last_at, token_uses.used_at) AS last_at,
+        CASE WHEN tokens.expires_at <= now() OR tokens.revoked_at IS NOT NULL THEN refused.count ELSE 0 END
+            AS turned_away
     FROM rollbook.tokens
     LEFT JOIN rollbook.token_uses ON token_uses.tenant_id = $1 AND token_uses.token_id = tokens.id
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS count, max(at) AS last_at
+        FROM rollbook.request_log
+        WHERE tenant_id = $1 AND at >= $2 AND status = 401 AND token_id = tokens.id
+    ) AS refused
     WHERE tokens.tenant_id = $1
         AND 'scim' = ANY (tokens.scopes)
         AND (
             (tokens.revoked_at IS NULL AND tokens.expires_at > now() AND token_uses.used_at >= $2)
-            OR EXISTS (
-                SELECT
-                FROM rollbook.request_log
-                WHERE tenant_id = $1 AND at >= $2 AND status = 401 AND token_id = tokens.id
-            )
+            OR refused.count > 0
         )
     ORDER BY tokens.expires_at
 """

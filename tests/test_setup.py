@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from engine.settings import Settings
 from engine.tenant import RevokeToken
 from ops import administration
 from projections.setup_mistakes import Code, Mistake, setup_mistakes
@@ -23,7 +24,10 @@ async def progress(directory: Directory, later: timedelta = timedelta()) -> Setu
 async def mistakes(directory: Directory) -> dict[Code, Mistake]:
     await directory.services.gate.note_uses()
     await directory.services.request_writer.flush()
-    found = await setup_mistakes(directory.services.pool, directory.tenant_id, datetime.now(UTC))
+    tenant = await directory.services.tenants.get(directory.tenant_id)
+    assert tenant
+    now = datetime.now(UTC)
+    found = await setup_mistakes(directory.services.pool, directory.tenant_id, tenant.settings, now)
     return {each.code: each for each in found}
 
 
@@ -114,6 +118,41 @@ async def test_a_token_that_ended_and_is_still_used_is_told_by_its_name(director
     assert "token_ends_soon" not in found
 
 
+async def test_how_a_directory_called_wrongly_is_over_once_it_calls_rightly(directory: Directory) -> None:
+    twice = {"Authorization": f"Bearer Bearer {directory.token}"}
+    await directory.client.get("/scim/v2/Users", headers=twice)
+    await directory.request("GET", "/Users")
+    assert {"bearer_twice", "address_without_scim"} <= (await mistakes(directory)).keys()
+    await directory.request("GET", "/scim/v2/Users")
+    assert not {"bearer_twice", "address_without_scim"} & (await mistakes(directory)).keys()
+    await directory.request("GET", "/Users")
+    assert "address_without_scim" in await mistakes(directory)
+
+
+async def test_a_token_that_ended_is_forgotten_when_nobody_calls_with_it_any_more(
+    directory: Directory, owner: asyncpg.Connection
+) -> None:
+    [token] = await directory.services.tenants.tokens(directory.tenant_id)
+    await directory.revoke(token.id)
+    directory.services.gate.forget()
+    await directory.request("GET", "/scim/v2/Users")
+    directory.token = await issue(directory.services, directory.tenant_id, "scim")
+    await directory.request("GET", "/scim/v2/Users")
+    assert "token_ended" in await mistakes(directory)
+    await owner.execute("UPDATE rollbook.request_log SET at = at - interval '3 hours' WHERE status = 401")
+    assert "token_ended" not in await mistakes(directory)
+
+
+async def test_what_the_tenant_takes_by_now_is_no_mistake_any_more(directory: Directory) -> None:
+    await directory.request("POST", "/scim/v2/Users", json={"userName": "Ann@Contoso.example"})
+    await directory.request("POST", "/scim/v2/Users", json={"userName": "ann", "role": "Onwer"})
+    await directory.request("POST", "/scim/v2/Groups", json={"displayName": "Sales"})
+    codes = {"upper_case_address", "role_unknown", "groups_mapped"}
+    assert codes <= (await mistakes(directory)).keys()
+    await directory.set_settings(email_case="keep", unknown_role="ignore", groups="on")
+    assert not codes & (await mistakes(directory)).keys()
+
+
 async def test_a_token_in_use_is_warned_of_before_its_end(directory: Directory) -> None:
     token = await issue(directory.services, directory.tenant_id, "scim", life=timedelta(days=6))
     await directory.client.get("/scim/v2/Users", headers={"Authorization": f"Bearer {token}"})
@@ -124,7 +163,7 @@ async def test_nobody_sees_the_mistakes_of_another_tenant(directory: Directory) 
     await directory.request("POST", "/scim/v2/Users", json={"userName": "Ann@Contoso.example"})
     await directory.services.request_writer.flush()
     other = await register(directory.services, "fabrikam")
-    assert await setup_mistakes(directory.services.pool, other, datetime.now(UTC)) == []
+    assert await setup_mistakes(directory.services.pool, other, Settings(), datetime.now(UTC)) == []
     assert not (await setup_progress(directory.services.pool, other, datetime.now(UTC))).connection_tested.is_seen
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from engine.settings import Settings
 from projections.setup_mistakes import setup_mistakes
 from projections.setup_progress import setup_progress
 from tests.test_plans import MODES, Explainer, Plan
@@ -30,6 +31,10 @@ class Explained(Explainer):
         row = await super().fetchrow(query, *values)
         await self._explain(query)
         return row
+
+    async def fetchval(self, query: str, *values: object) -> Any:
+        row = await self.fetchrow(query, *values)
+        return row[0] if row else None
 
     async def _explain(self, query: str) -> None:
         self.plans += [(f"{mode}: {query}", await self.plan(mode)) for mode in MODES]
@@ -98,10 +103,10 @@ async def test_how_far_the_set_up_is_costs_the_people_who_came_last(explained: E
 
 async def test_mistakes_are_looked_for_among_the_latest(explained: Explained) -> None:
     pool = cast("Any", explained)
-    found = {each.code: each.count for each in await setup_mistakes(pool, TENANT, datetime.now(UTC))}
+    found = {each.code: each.count for each in await setup_mistakes(pool, TENANT, Settings(), datetime.now(UTC))}
     assert found["groups_mapped"] == 1_000
     assert found["no_role_mapped"] == 1_000
-    assert len(explained.plans) == 5 * len(MODES)
+    assert len(explained.plans) == 6 * len(MODES)
     for name, plan in explained.plans:
         assert plan.pages < 1_500, (name, plan)
         assert not plan.scanned & {"users", "events"}, (name, plan)

@@ -22,7 +22,7 @@ async def show(visit: Visit) -> Response:
         "setup.html",
         tenant_url=base_url(visit.request),
         progress=await setup_progress(visit.services.pool, visit.tenant_id, now),
-        mistakes=await setup_mistakes(visit.services.pool, visit.tenant_id, now),
+        mistakes=await setup_mistakes(visit.services.pool, visit.tenant_id, settings, now),
         advice=advice,
         mapping=MAPPING,
         roles=settings.roles,
