@@ -7,24 +7,64 @@ from msgspec import Struct
 from engine.expiry import WARNED_BEFORE, days_left
 from projections.setup_mistakes import Code
 
+
+class Refused(Struct, frozen=True):
+    """What a kind of refusals is called, and what to do about it."""
+
+    title: str
+    to_do: str
+
+
 # By the reason that the request log has: a refusal's scimType, or else its kind.
-_TO_DO = {
-    "uniqueness": "Two people in the directory have the same userName or microsoftId. Correct one of them there.",
-    "invalidValue": "A value is not accepted. Open one of the people: the refused write says which, and what would be.",
-    "invalidSyntax": "The request was not understood. If it comes from Entra, tell us; if from a script, correct it.",
-    "invalidFilter": "The matching attribute is asked for in a way that is not understood. Check the mapping.",
-    "invalidPath": "A mapping has a target that there is not. Compare the mapping with the table of the set-up page.",
-    "noTarget": "A mapping changes something that the person does not have. Compare the mapping with the set-up page.",
-    "mutability": "A mapping writes something that cannot be written, such as id. Take it out of the mapping.",
-    "NotFound": "The directory writes to somebody who is not here any more. Its next full cycle creates them again.",
-    "NotAuthenticated": "The token opens nothing any more. Issue a new one, and paste it as the Secret Token.",
-    "BearerTwice": "The word Bearer was pasted with the token. Paste the token alone: it begins with rb_.",
-    "Forbidden": "The token lacks the scope scim. Issue another one with it, and paste it as the Secret Token.",
-    "SeatLimitReached": "All seats are taken. Free some, or have the limit raised.",
-    "PreconditionFailed": "Somebody else was faster; the directory tries again by itself.",
-    "NotImplementedHere": "It sends what is not offered, or groups while they are off. Take its mapping away.",
-    "Busy": "The service could not answer in time; the directory tries again by itself. See the page of operations.",
+_REFUSED = {
+    "uniqueness": Refused(
+        "Taken by somebody else",
+        "Two people in the directory have the same userName or microsoftId. Correct one of them there.",
+    ),
+    "invalidValue": Refused(
+        "A value is not accepted", "The refused write says which value, and what would be right. Correct it there."
+    ),
+    "invalidSyntax": Refused(
+        "Not understood", "If it comes from Entra, tell whoever runs Rollbook; if from a script, correct the script."
+    ),
+    "invalidFilter": Refused(
+        "A search is not understood", "Compare the matching attribute in the mapping with the set-up page."
+    ),
+    "invalidPath": Refused(
+        "There is no such attribute", "Compare the targets in the mapping with the table of the set-up page."
+    ),
+    "noTarget": Refused(
+        "Nothing there to change", "A mapping changes what the person does not have. Compare it with the set-up page."
+    ),
+    "mutability": Refused(
+        "Not to be written",
+        "A mapping writes something that cannot be written, such as id. Take it out of the mapping.",
+    ),
+    **dict.fromkeys(
+        ("invalidCursor", "expiredCursor", "invalidCount"),
+        Refused("A page of a list is not to be had", "The client begins its list anew, as RFC 9865 says."),
+    ),
+    "NotFound": Refused(
+        "Not here any more", "The directory writes to somebody who is gone. Its next full cycle creates them again."
+    ),
+    "NotAuthenticated": Refused(
+        "The token opens nothing", "Issue a new token, and paste it in Entra as the Secret Token."
+    ),
+    "BearerTwice": Refused(
+        "The word Bearer was pasted, too", "In Entra, paste the secret token alone: it begins with rb_."
+    ),
+    "Forbidden": Refused(
+        "The token lacks a scope", "Issue another token with the scope scim, and paste it as the Secret Token."
+    ),
+    "SeatLimitReached": Refused("All seats are taken", "Free some, or have the limit raised."),
+    "PreconditionFailed": Refused("Somebody else was faster", "Nothing: the directory tries again by itself."),
+    "NotImplementedHere": Refused(
+        "Not offered", "The directory sends groups while they are off, or what is not offered. Take its mapping away."
+    ),
+    "Busy": Refused("Too slow", "The directory tries again by itself. See the page of operations if it goes on."),
 }
+_ASTRAY = Refused("An address where nothing is", "In Entra, paste the Tenant URL as the set-up page has it.")
+_OTHER = "The refused write says what was wrong, and what would be right."
 
 
 class Expiry(Struct, frozen=True):
@@ -104,8 +144,10 @@ _MISTAKES: dict[Code, Advice] = {
 }
 
 
-def on_refusal(reason: str) -> str:
-    return _TO_DO.get(reason, "Open one of the people: the refused write says what was wrong and what would be right.")
+def on_refusal(reason: str, route: str) -> Refused:
+    if reason == "NotFound" and route == "unknown":
+        return _ASTRAY
+    return _REFUSED.get(reason) or Refused(reason, _OTHER)
 
 
 def on_mistake(code: Code) -> Advice:

@@ -10,10 +10,13 @@ from starlette.responses import Response
 from api import parameters
 from api.console import advice
 from api.console.visit import Visit, for_role
+from engine.events import RequestRefused, decode
+from engine.log import Selection
 from engine.refusals import BadRequest
 from projections.sync_health import Cycle, SyncHealth
 
 CYCLES = 12  # that are shown
+MOST_REFUSED = 500  # writes in which newcomers are looked for, the latest
 MOST = 20_000  # requests that are counted: a first cycle of a large company has a million
 
 
@@ -46,12 +49,24 @@ async def show(visit: Visit) -> Response:
         cycles=cycles,
         quirks=_quirks(cycles),
         refusals=refusals,
+        newcomers=await _newcomers(visit, since),
         tokens=await health.tokens(visit.tenant_id, since, now, now),
         people=await visit.services.users.names(visit.tenant_id, list(concerned)),
         advice=advice,
         at=now,
         counted_since=since if since > asked_since else None,
     )
+
+
+async def _newcomers(visit: Visit, since: datetime) -> dict[tuple[str, int], dict[str, int]]:
+    """Who could not be created, by the reason and the status: their userName, and the refusal. Of the latest ones."""
+    selection = Selection(types=("RequestRefused",), since=since, order="desc")
+    found: dict[tuple[str, int], dict[str, int]] = {}
+    for logged in await visit.services.log.read(visit.tenant_id, selection, MOST_REFUSED):
+        refused = decode(logged.data) if logged.data else None
+        if isinstance(refused, RequestRefused) and refused.scim_type and (name := refused.subject.get("userName")):
+            found.setdefault((refused.scim_type, refused.status), {}).setdefault(name, logged.seq)
+    return found
 
 
 def _quirks(cycles: Sequence[Cycle]) -> list[tuple[str, int]]:
