@@ -41,6 +41,8 @@ async def read_json(request: Request, largest: int = LARGEST_BODY) -> object:
         call_of(request).quirks.append(Quirk.MEDIA_TYPE)
     if media_type not in _ACCEPTED:
         raise UnsupportedMediaType(f"The body must be {SCIM} or {JSON}, not {media_type[:80]}.")
+    if (encoding := request.headers.get("content-encoding", "identity").strip().lower()) != "identity":
+        raise UnsupportedMediaType(f"The body must come as it is, without Content-Encoding: {encoding[:80]}.")
     body = await _read(request, largest)
     try:
         found: object = msgspec.json.decode(body)

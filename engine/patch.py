@@ -390,7 +390,8 @@ def _one_primary(key: str, before: list[Element], after: list[Element]) -> list[
     """A value made primary takes that from the others (RFC 7644 §3.5.2)."""
     if not all(isinstance(each, dict) for each in after):
         return after
-    new = [each for each in after if each.get("primary") is True and each not in before]
+    untouched = {id(each) for each in before}  # one that was made anew may be like one that stays
+    new = [each for each in after if each.get("primary") is True and id(each) not in untouched]
     if len(new) > 1:
         raise InvalidValue(f"{key} would have more than one primary value; at most one may be primary.")
     if not new:

@@ -1,5 +1,6 @@
 """What every address of SCIM says of methods, media types and versions (RFC 7644 §3.2, §3.8, §3.12, §3.14)."""
 
+import gzip
 from typing import Any
 
 import pytest
@@ -91,6 +92,13 @@ async def test_a_body_of_another_type_is_415(grouped: Directory, method: str, pa
     address = SCIM + path.format(user=await user_of(grouped), group=await group_of(grouped))
     answer = await grouped.request(method, address, content=b"{}", headers={"Content-Type": media_type})
     assert (answer.status_code, answer.json()["status"]) == (415, "415")
+
+
+async def test_a_body_that_is_compressed_is_415_and_says_so(directory: Directory) -> None:
+    body = gzip.compress(b'{"userName": "ann"}')
+    answer = await directory.request("POST", f"{SCIM}/Users", content=body, headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 415
+    assert "Content-Encoding" in answer.json()["detail"]
 
 
 NOT_ACCEPTED = [

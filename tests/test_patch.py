@@ -394,6 +394,12 @@ def test_a_value_made_primary_takes_that_from_the_others() -> None:
     ]
 
 
+def test_a_value_made_primary_takes_that_also_from_one_that_is_just_like_it() -> None:
+    before = {"emails": [{"display": "a"}, {"primary": True}]}
+    after = patched(replace("emails[display pr]", {"primary": True}), before=before)["emails"]
+    assert after == [{"primary": True}, {"primary": False}]
+
+
 @pytest.mark.parametrize(
     ("before", "operation"),
     [
