@@ -1,5 +1,6 @@
 """Getting in to the console, and not where one does not belong."""
 
+import re
 from datetime import timedelta
 from uuid import uuid4
 
@@ -162,15 +163,20 @@ async def test_nobody_sees_another_tenant(directory: Directory) -> None:
     assert (await Visitor(directory.client).sign_in(theirs)).status_code == 303
 
 
-async def test_every_page_has_headers_that_let_nothing_else_in(directory: Directory) -> None:
+async def test_every_answer_has_headers_that_let_nothing_else_in(directory: Directory) -> None:
     ann = await visitor(directory, "admin")
-    for path in (*PAGES, "/console/sign-in", "/console/nowhere", f"/console/tokens/{uuid4()}/revoke"):
+    others = ("sign-in", "nowhere", f"tokens/{uuid4()}/revoke", "audit/files/events?format=csv", "static/nothing.css")
+    for path in (*PAGES, *(f"/console/{each}" for each in others)):
         headers = (await ann.get(path)).headers
         assert "default-src 'none'" in headers["content-security-policy"], path
         assert "unsafe" not in headers["content-security-policy"]
         assert headers["cache-control"] == "no-store"
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "same-origin"
+    [address] = re.findall(r'href="(/console/static/[^"]*css[^"]*)"', (await ann.get("/console/tokens")).text)
+    style = (await ann.get(address)).headers
+    assert (style["x-content-type-options"], style["cross-origin-resource-policy"]) == ("nosniff", "same-origin")
+    assert "immutable" in style["cache-control"]
 
 
 async def test_signing_in_is_in_the_log(directory: Directory) -> None:

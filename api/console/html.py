@@ -30,6 +30,7 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
 }
 _PRIVATE = {"Cache-Control": "no-store"}
+_PUBLIC = {"Cache-Control": "public, max-age=31536000, immutable"}
 _TITLES = {
     400: "This cannot be asked",
     401: "Please sign in",
@@ -136,6 +137,12 @@ def page(template: str, status: int = 200, **context: Any) -> Response:
 def guarded(response: Response) -> Response:
     """Another answer, such as a redirection or a file, with the headers of a page."""
     response.headers.update(_HEADERS | _PRIVATE)
+    return response
+
+
+def kept(response: Response) -> Response:
+    """A file that is the same for everybody: any cache may keep it, for its address changes with its content."""
+    response.headers.update(_HEADERS | _PUBLIC)
     return response
 
 

@@ -58,13 +58,10 @@ PAGES: dict[str, dict[str, Handler]] = {
 
 
 class _Files(StaticFiles):
-    """Files of ours, whose addresses change with their content."""
+    """Files of ours."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        return response
+        return html.kept(await super().get_response(path, scope))
 
 
 STATIC = Mount("/console/static", _Files(directory=html.HERE / "static"))
