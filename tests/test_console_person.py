@@ -52,7 +52,8 @@ async def test_what_is_wrong_in_the_form_is_told_and_what_was_typed_is_kept(dire
         ({"value:emails": "[{"}, 400, "this is not JSON"),
         ({"value:displayName": "Ann <Smith>"}, 400, "characters that a name cannot have"),
         ({"value:userName": "bob"}, 409, "bob"),
-        ({"value:title": "New", "version": "7"}, 412, "New"),
+        ({"value:title": "New", "version": "7"}, 412, "somebody else changed this person"),
+        ({"value:title": "New", "version": "7"}, 412, 'value="New"'),
         ({"value:nonsense": "x"}, 400, "unknown"),
         ({"value:id": str(uuid4())}, 400, "id"),
     ):

@@ -56,6 +56,11 @@ async def test_a_token_that_opens_nothing_here_is_refused_with_what_to_do(direct
     assert nobody.cookies == {}
 
 
+async def test_a_token_opens_also_with_the_word_bearer_before_it(directory: Directory) -> None:
+    token = await issue(directory.services, directory.tenant_id, "admin")
+    assert (await Visitor(directory.client).sign_in(f" bearer {token} ")).status_code == 303
+
+
 async def test_the_cookie_is_for_this_host_alone_and_no_script_reads_it(directory: Directory) -> None:
     token = await issue(directory.services, directory.tenant_id, "admin")
     form = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}

@@ -12,11 +12,15 @@ from api.console.somebody import carry_out, id_of, name_of, person_of
 from api.console.visit import Visit, done, for_role
 from engine import patch
 from engine.catalog import users_of
-from engine.refusals import BadRequest, InvalidValue, Refusal
+from engine.refusals import BadRequest, InvalidValue, PreconditionFailed, Refusal
 from engine.schema import ENTERPRISE, Leaf
 from engine.user import User
 from engine.values import Quirks
 
+OVERTAKEN = (
+    "Nothing was saved: somebody else changed this person since you opened the form. What you typed still stands here; "
+    "look at what is there now, and save again if it is still meant."
+)
 # What the form offers beside everything that the person has.
 _USUAL = (
     "displayName",
@@ -44,8 +48,10 @@ async def edit(visit: Visit) -> Response:
         if unknown := [quirk for quirk in quirks if "unknown" in quirk]:
             raise InvalidValue(f"Nothing was edited. {unknown[0]}.")
         changed = await carry_out(visit, user.id, operations, form.get("version", ""))
+    except PreconditionFailed:
+        return await _form(visit, user, form, PreconditionFailed(OVERTAKEN))
     except Refusal as refusal:
-        if refusal.status not in {400, 403, 409, 412}:
+        if refusal.status not in {400, 403, 409}:
             raise
         return await _form(visit, user, form, refusal)
     return done(f"/console/people/{user.id}", "edited" if changed.version > user.version else "unchanged")

@@ -80,7 +80,8 @@ async def begin(request: Request, new: NewSession, response: Response) -> Respon
 
 async def _admitted(services: Services, token: str) -> tuple[Admission, Role]:
     text = token.strip()
-    admission = services.gate.valid(await services.gate.look_up([f"Bearer {text}"]))
+    scheme = "" if text.lower().startswith("bearer ") else "Bearer "
+    admission = services.gate.valid(await services.gate.look_up([scheme + text]))
     for scope, role in _ROLES:
         if scope in admission.scopes:
             return admission, role
