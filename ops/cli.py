@@ -114,6 +114,10 @@ def _settings_text(settings: object) -> str:
     return " ".join(f"{name}={'none' if value is None else value}" for name, value in values.items())
 
 
+# What SCIM lets a value be; the product asks for more.
+OF_SCIM = {"email_case": "keep", "name_characters": "any"}
+
+
 @tenant_app.command("set")
 def set_tenant(  # noqa: PLR0913, PLR0917  one option for each setting
     name: Annotated[str, typer.Argument(help="The tenant's name.")],
@@ -154,6 +158,8 @@ def set_tenant(  # noqa: PLR0913, PLR0917  one option for each setting
         "groups": groups,
     }
     values = {setting: value for setting, value in given.items() if value is not None}
+    if mode == "strict":
+        values = OF_SCIM | values
     if seat_limit is not None:
         values["seat_limit"] = _seat_limit(seat_limit)
     if role:

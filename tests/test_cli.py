@@ -57,6 +57,14 @@ def test_a_tenant_is_created_listed_and_set(shell: Shell) -> None:
     assert "roles=editor,reader" in shell.output("tenant", "set", "contoso", *roles)
 
 
+def test_strict_scim_takes_what_scim_allows_unless_the_same_command_says_otherwise(shell: Shell) -> None:
+    shell.output("tenant", "create", "contoso")
+    assert "email_case=lower name_characters=plain" in shell.output("tenant", "list")
+    strict = shell.output("tenant", "set", "contoso", "--mode", "strict", "--email-case", "lower")
+    assert "mode=strict email_case=lower name_characters=any" in strict
+    assert "mode=strict email_case=keep" in shell.output("tenant", "set", "contoso", "--mode", "strict")
+
+
 def test_a_wrong_setting_is_one_line_that_says_what_would_be_right(shell: Shell) -> None:
     shell.output("tenant", "create", "contoso")
 
