@@ -132,7 +132,7 @@ class GroupChanged(Event, frozen=True, tag=True):
 
 
 class MembersAdded(Event, frozen=True, tag=True):
-    """Users and groups became members, named by their ids; at most so many an event as `engine/group.py` says."""
+    """Users and groups became members, named by their ids; at most so many an event as `engine/membership.py` says."""
 
     users: tuple[UUID, ...] = ()
     groups: tuple[UUID, ...] = ()

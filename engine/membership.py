@@ -16,7 +16,7 @@ from engine.filters import Compare, Filter, Or, holds
 from engine.patch import ChangeElements
 from engine.refusals import Conflict, InvalidValue, NotMutable
 
-MOST_IN_EVENT = 10_000  # members
+MOST_IN_EVENT = 1_000  # members
 
 Kind = Literal["User", "Group"]
 

@@ -10,10 +10,12 @@ from api import parameters
 from api.console.visit import Visit
 from api.event_questions import is_idle_poll
 from api.inquiry import inquire
+from api.v1_types import EventShown
 from engine.refusals import BadRequest, NotFound
 from projections.question import Question
 
 A_PAGE = 50  # rows
+OF_MEMBERS = {"MembersAdded", "MembersRemoved", "MemberAwaited", "MemberJoined"}  # events
 FEW = 10  # members of a group that are named where an event is shown
 
 
@@ -114,9 +116,9 @@ def _ids_in(rows: Sequence[Any]) -> Iterator[UUID]:
     for row in rows:
         if found := getattr(row, "user_id", getattr(row, "id", None)):
             yield found
-        for values in (getattr(row, "before", None), getattr(row, "after", None)):
-            members = values.get("members", ()) if isinstance(values, dict) else ()
-            yield from filter(None, map(_id, members[:FEW]))
+        if isinstance(row, EventShown) and row.type in OF_MEMBERS:
+            for values in filter(None, (row.before, row.after)):
+                yield from filter(None, map(_id, values["members"][:FEW]))
 
 
 def _id(text: str) -> UUID | None:

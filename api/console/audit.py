@@ -27,6 +27,7 @@ from projections.questions.attributes import LOCAL_EDITS, Fate
 from projections.questions.changes import CHANGES
 
 _BY_NAME = {each.name: each for each in QUESTIONS}
+LONGEST_SHOWN = 20_000  # characters of an event's data
 # Those that are about one person stand on that person's page.
 ASKED_HERE = {each.name: each for each in QUESTIONS if "{" not in each.address and each is not EVENTS}
 
@@ -80,8 +81,12 @@ async def show_event(visit: Visit) -> Response:
 
 
 def _written(data: Any) -> str:
-    """An event's data, a line for each member."""
-    return "" if data is None else msgspec.json.format(bytes(data), indent=2).decode()
+    """An event's data, a line for each member; the beginning of what is very long."""
+    if data is None:
+        return ""
+    text = msgspec.json.format(bytes(data), indent=2).decode()
+    left_out = len(text) - LONGEST_SHOWN
+    return f"{text[:LONGEST_SHOWN]}\n… and {left_out:,} more characters" if left_out > 0 else text
 
 
 @for_role("auditor")

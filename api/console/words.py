@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api.console.asking import Names
+from api.console.asking import OF_MEMBERS, Names
 from api.v1_types import EventShown
 from engine.events import AuditAccessed, EvidenceExported, RequestRefused, decode
 from projections.questions.changes import PersonChanged
@@ -30,7 +30,6 @@ EVENTS = {
     "AuditAccessed": "Audit looked at",
     "EvidenceExported": "Audit exported",
 }
-_OF_MEMBERS = {"MembersAdded", "MembersRemoved", "MemberAwaited", "MemberJoined"}
 _EDITS = {"AttributesChanged", "RoleAssigned", "Deactivated", "Reactivated"}
 SOURCES = {
     "directory": "directory",
@@ -81,7 +80,7 @@ def told(shown: EventShown) -> str:
 def compared(shown: EventShown, names: Names) -> list[tuple[str, Any, Any]]:
     """What an event changed: the attribute, its value before and after; members of a group by their names."""
     before, after = shown.before or {}, shown.after or {}
-    if shown.type in _OF_MEMBERS:
+    if shown.type in OF_MEMBERS:
         before, after = ({key: names.members(found) for key, found in each.items()} for each in (before, after))
     return [(name, before.get(name), after.get(name)) for name in dict.fromkeys((*before, *after))]
 
