@@ -314,6 +314,8 @@ class Parser:
     def number(self, leaf: Target, operator: Operator, value: object) -> int | float:
         if (operator in {"eq", "ne"} or operator in _IN_ORDER) and not isinstance(value, bool):
             text = str(value)
+            if isinstance(value, str) and not isinstance(value, _Bare):
+                self._quirks.append(Quirk.QUOTED_NUMBER)
             if _WHOLE.fullmatch(text):
                 return int(text)
             if _DECIMAL.fullmatch(text) and math.isfinite(found := float(text)):

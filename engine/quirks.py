@@ -23,6 +23,7 @@ class Quirk(StrEnum):
     # Filters.
     UNQUOTED = "filter: a value without quotes"
     QUOTED_BOOLEAN = "filter: a boolean in quotes"
+    QUOTED_NUMBER = "filter: a number in quotes"
     BEHIND_BRACKETS = "filter: a comparison behind a value path"
     NO_ZONE = "filter: a time without its zone"
     SINGLE_VALUE_PATH = "a value path for a single value"

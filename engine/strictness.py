@@ -20,6 +20,7 @@ _REFUSALS: dict[Quirk, type[Refusal]] = {
     Quirk.MEDIA_TYPE: UnsupportedMediaType,
     Quirk.UNQUOTED: InvalidFilter,
     Quirk.QUOTED_BOOLEAN: InvalidFilter,
+    Quirk.QUOTED_NUMBER: InvalidFilter,
     Quirk.BEHIND_BRACKETS: InvalidFilter,
     Quirk.NO_ZONE: InvalidFilter,
     Quirk.SINGLE_VALUE_PATH: InvalidPath,

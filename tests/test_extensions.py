@@ -209,6 +209,21 @@ async def test_a_password_is_taken_and_neither_kept_nor_shown(company: Directory
     assert not any("hunter2" in row["data"] for row in stored)
 
 
+async def test_a_number_in_quotes_is_compared_as_one_but_by_a_strict_tenant(company: Directory) -> None:
+    await extended(company)
+    await company.create("bob@contoso.example", **{URN: VALUES})
+    assert await found(company, f'{URN}:desk.floor eq "3"') == ["bob@contoso.example"]
+
+    new = Extension(extensions.read(DOCUMENT))
+    await company.set_settings(**extensions.added(Settings(), new), mode="strict")
+    in_quotes = {"filter": f'{URN}:desk.floor eq "3"'}
+    quoted = await company.request("GET", f"/scim/v2/Users?{urlencode(in_quotes)}")
+
+    assert await found(company, f"{URN}:desk.floor eq 3") == ["bob@contoso.example"]
+    assert (quoted.status_code, quoted.json()["scimType"]) == (400, "invalidFilter")
+    assert "a number in quotes" in quoted.json()["detail"]
+
+
 async def test_a_strict_tenant_names_what_is_unknown(company: Directory) -> None:
     await company.set_settings(mode="strict")
 
