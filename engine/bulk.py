@@ -19,7 +19,7 @@ _METHODS = ("POST", "PUT", "PATCH", "DELETE")
 # At the beginning of a value, in a quoted value of a filter, or as the last part of an address (§3.7.2).
 _REFERENCE = re.compile(r'(?:^|(?<=["/]))bulkId:([^"/]+)')
 # What is unique in the tenant: who gives up such a value and who takes it must stay in their order.
-_UNIQUE = re.compile(rb"userName|microsoftId", re.IGNORECASE)
+_UNIQUE = re.compile(rb"userName|microsoftId|externalId", re.IGNORECASE)
 
 
 class Operation(Struct, frozen=True, kw_only=True):

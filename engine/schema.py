@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 CORE = "urn:ietf:params:scim:schemas:core:2.0:User"
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
@@ -251,7 +251,7 @@ GROUP = Schema(
             ),
             most=MOST_MEMBERS,
         ),
-        EXTERNAL_ID,
+        structs.replace(EXTERNAL_ID, uniqueness="server"),
     ),
 )
 

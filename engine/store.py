@@ -110,6 +110,9 @@ def _refusal(error: Any) -> Exception:
             "Another user of this tenant has this microsoftId; inactive users count too. Match that user instead of "
             "creating it."
         ),
+        "external_id_is_free": NotUnique(
+            "Another group of this tenant has this externalId. Match that group instead of creating it."
+        ),
         "tenant_is_registered": NotFound("There is no such tenant."),
         "tenant_is_registered_once": Conflict("A tenant of this name exists already."),
         "seats_are_within_limit": SeatLimitReached(

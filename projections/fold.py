@@ -101,12 +101,11 @@ _USERS = f"SELECT {users.COLUMNS} FROM users WHERE tenant_id = $1 AND id = ANY (
 
 
 async def _put(batch: Batch, name: str, rows: Sequence[Any]) -> None:
-    if name == "users":
-        # Two people may have exchanged a unique value: their rows cannot be written one after the other.
+    if name in {"users", "groups"}:
+        # Two may have exchanged a unique value: their rows cannot be written one after the other.
         touched = [row.id for row in rows]
-        await batch.connection.execute(
-            "DELETE FROM users WHERE tenant_id = $1 AND id = ANY ($2)", batch.tenant_id, touched
-        )
+        delete = f"DELETE FROM {name} WHERE tenant_id = $1 AND id = ANY ($2)"  # noqa: S608  constants
+        await batch.connection.execute(delete, batch.tenant_id, touched)
     for start in range(0, len(rows), MOST_ROWS):
         content = msgspec.json.encode(rows[start : start + MOST_ROWS]).decode()
         await batch.connection.execute(f"SELECT put_{name}($1, now(), $2)", batch.tenant_id, content)

@@ -19,9 +19,11 @@ CREATE TABLE groups (
     PRIMARY KEY (tenant_id, id)
 ) WITH (fillfactor = 50);  -- each change of the members updates the row in place (HOT)
 
--- What directories match by. Neither is unique: two departments may each have their "Managers" (RFC 7643 §4.2).
+-- What directories match by. Two departments may each have their "Managers" (RFC 7643 §4.2); but a group of the
+-- directory is one group here, also when a creation is sent again.
 CREATE INDEX groups_by_display_name ON groups (tenant_id, display_name) WHERE NOT is_deleted;
-CREATE INDEX groups_by_external_id ON groups (tenant_id, external_id) WHERE external_id IS NOT NULL;
+CREATE UNIQUE INDEX external_id_is_free ON groups (tenant_id, external_id)
+    WHERE NOT is_deleted AND external_id IS NOT NULL;
 
 -- Called by the append, and by replay with times of the past.
 CREATE FUNCTION put_groups(of_tenant uuid, at timestamptz, rows jsonb) RETURNS void

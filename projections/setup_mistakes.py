@@ -153,6 +153,7 @@ _REFUSED = """
                 WHEN data ->> 'detail' LIKE '%must be lower case%' THEN 'upper_case_address'
                 WHEN data ->> 'detail' LIKE 'role "%is none of this tenant%' THEN 'role_unknown'
                 WHEN data ->> 'method' = 'POST'
+                    AND data ->> 'path' ILIKE '/scim/v2/Users%'
                     AND data ->> 'scim_type' = 'uniqueness'
                     AND count(*) OVER (PARTITION BY data ->> 'scim_type', data -> 'subject' ->> 'userName') > 1
                     THEN 'wrong_matching_attribute'

@@ -8,8 +8,10 @@ import asyncpg
 import httpx
 import pytest
 
+from ops.database import Database
 from projections.groups import MEMBERS_AT_ONCE
 from tests.conftest import Directory
+from tests.replays import differences
 
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 GROUPS = "/scim/v2/Groups"
@@ -446,3 +448,30 @@ async def test_bulk_makes_groups_and_their_members_together(grouped: Directory) 
     assert [each["status"] for each in response["Operations"]] == ["201", "201"]
     ids = [each["location"].rpartition("/")[2] for each in response["Operations"]]
     assert await members(grouped, ids[0]) == [ids[1]]
+
+
+async def test_a_group_of_the_directory_is_one_group_here(grouped: Directory) -> None:
+    body = {"displayName": "Team", "externalId": "G-1"}
+    first = await group(grouped, "Team", externalId="G-1")
+    again = await grouped.request("POST", GROUPS, json=body)
+    other = await group(grouped, "Team", externalId="g-1")
+    taken = await patch(grouped, other, {"op": "replace", "path": "externalId", "value": "G-1"})
+    for each in (again, taken):
+        assert (each.status_code, each.json()["scimType"]) == (409, "uniqueness")
+
+    await grouped.request("DELETE", f"{GROUPS}/{first}")
+    assert (await grouped.request("POST", GROUPS, json=body)).status_code == 201
+
+
+async def test_many_creations_of_one_group_at_the_same_time_make_one(grouped: Directory) -> None:
+    body = {"displayName": "Team", "externalId": "G-1"}
+    answers = await asyncio.gather(*(grouped.request("POST", GROUPS, json=body) for _ in range(20)))
+    assert sorted(each.status_code for each in answers) == [201] + [409] * 19
+
+
+async def test_groups_that_exchange_their_external_ids_are_rebuilt(grouped: Directory, database: Database) -> None:
+    one, two = await group(grouped, "One", externalId="G-1"), await group(grouped, "Two", externalId="G-2")
+    for each, value in ((one, "G-3"), (two, "G-1"), (one, "G-2")):
+        answer = await patch(grouped, each, {"op": "replace", "path": "externalId", "value": value})
+        assert answer.status_code == 200, answer.text
+    assert await differences(database) == []
