@@ -153,7 +153,7 @@ class _Reader:
         elif path.sub and path.sub.mutability == "readOnly":
             raise NotMutable(f"{where}: {path.target.attribute.name}.{path.sub.name} is read-only.")
         elif path.target.attribute == PASSWORD:
-            pass  # never kept
+            typed(PASSWORD, None if op == "remove" else value, PASSWORD.name, self._quirks)  # never kept
         elif path.target.attribute.multi_valued:
             yield self._elements(op, path, path.target, value)
         else:
@@ -196,7 +196,8 @@ class _Reader:
                 self._quirks.append(told.at(where, Quirk.LIST_OF_ONE))
         else:
             # One value may be added without a list around it (RFC 7644 §3.5.2.1).
-            one = [value] if op == "add" and isinstance(value, dict) else value
+            alone = isinstance(value, dict) or (attribute.type != "complex" and not isinstance(value, list))
+            one = [value] if op == "add" and alone and value not in (None, "") else value
             taken = typed(attribute, one, where, self._quirks)
             if op == "remove" and value is not None:
                 self._quirks.append(told.at(where, Quirk.REMOVED_BY_VALUE))

@@ -74,7 +74,9 @@ class Reader:
         self.quirks += odd
         if target.attribute.mutability == "readOnly":
             self.quirks.append(told.at(target.key, Quirk.READ_ONLY))
-        elif target.attribute != PASSWORD:
+        elif target.attribute == PASSWORD:
+            typed(PASSWORD, value, PASSWORD.name, self.quirks)  # never kept
+        else:
             self.take(target, value)
 
     def take(self, target: Target, value: object) -> None:

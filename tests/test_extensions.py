@@ -155,6 +155,20 @@ async def test_values_of_a_schema_of_ones_own_are_patched(company: Directory) ->
     assert (again.status_code, again.json()["scimType"]) == (400, "mutability")
 
 
+async def test_one_value_is_added_to_a_list_without_a_list_around_it(company: Directory) -> None:
+    """RFC 7644 §3.5.2.1; where nothing but SCIM is taken, too."""
+    await extended(company)
+    user_id = await company.create("bob@contoso.example", **{URN: VALUES})
+    await company.set_settings(mode="strict")
+    body = {
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+        "Operations": [{"op": "add", "path": f"{URN}:tags", "value": "z"}],
+    }
+    answer = await company.request("PATCH", f"/scim/v2/Users/{user_id}", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()[URN]["tags"] == ["x", "Y", "z"]
+
+
 async def test_a_schema_that_was_removed_hides_its_values_until_it_comes_back(company: Directory) -> None:
     await extended(company)
     user_id = await company.create("bob@contoso.example", **{URN: VALUES})

@@ -423,3 +423,10 @@ def test_no_body_of_a_megabyte_takes_long_to_read(body: Any) -> None:
 )
 def test_what_is_no_scim_and_understood_is_named(body: dict[str, Any], quirks: list[str]) -> None:
     assert quirks_of(body) == quirks
+
+
+@pytest.mark.parametrize("value", [5, True, ["x"] * 2, {"value": "x"}])
+def test_a_password_is_a_string_and_never_kept(value: object) -> None:
+    assert read({"password": "secret"}) == {}
+    with pytest.raises(InvalidValue, match="password takes a string"):
+        read({"password": value})
