@@ -25,6 +25,7 @@ async def show(visit: Visit) -> Response:
         mistakes=await setup_mistakes(visit.services.pool, visit.tenant_id, settings, now),
         advice=advice,
         mapping=MAPPING,
+        own_targets=[row.target for row in MAPPING if row.target.startswith("urn:")],
         roles=settings.roles,
         app_roles=_written(entra_schema.app_roles(visit.tenant_id, settings.roles)),
         with_groups=settings.groups == "on",
