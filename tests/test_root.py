@@ -24,7 +24,7 @@ async def filled(directory: Directory, users: int, groups: int) -> list[str]:
     """The ids of so many users and groups, in the order in which a list shows them."""
     ids = [await directory.create(f"u{number}", title="x", schemas=[CORE]) for number in range(users)]
     for number in range(groups):
-        body = {"schemas": [GROUP], "displayName": f"g{number}", "externalId": f"e{number % 2}"}
+        body = {"schemas": [GROUP], "displayName": f"g{number}", "externalId": f"e{number}"}
         ids.append((await directory.request("POST", f"{ROOT}/Groups", json=body)).json()["id"])
     return ids
 
