@@ -201,6 +201,8 @@ def groups(draw: st.DrawFn, place: int) -> tuple[Json, Group]:
         values[f"{URN}:badge"] = draw(simple(OF_GROUPS[f"{URN}:badge"]))
     members: list[UUID | str] = draw(st.lists(st.sampled_from([*MEMBERS, *AWAITED]), unique=True, max_size=4))
     document = {"displayName": draw(simple(OF_GROUPS["displayName"])), **values}
+    if "externalId" in document:  # unique
+        document["externalId"] += str(place)
     created = CREATED + draw(st.integers(-3, 3)) * timedelta(hours=8)
     group = Group(
         id=uuid4(),
