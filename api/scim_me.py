@@ -14,9 +14,10 @@ from api import scim_users, wire
 from api.call import Call, call_of
 from api.services import services_of
 from engine import patch
+from engine.elements import ChangeElements
 from engine.engine import Carried
 from engine.events import UserEvent
-from engine.patch import ChangeElements, Operation
+from engine.patch import Operation
 from engine.refusals import Forbidden, InvalidPath, NotFound, NotImplementedHere
 from engine.tokens import OWN
 from engine.user import PatchUser, Terms, User

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from api import wire
 from api.call import Call, call_of
 from api.scim_resource import Choice
-from engine import filters, resource
+from engine import filter_parser, filters, resource
 from engine.catalog import Catalog
 from engine.filters import Filter
 from engine.quirks import Quirk
@@ -78,7 +78,7 @@ def _text(name: str, value: Any) -> str:
 
 def _read(given: Mapping[str, str], catalog: Catalog, beside: Catalog | None, call: Call) -> Query:
     call.expect_names_of(InvalidFilter)
-    filter_ = filters.parse(given["filter"], catalog, call.quirks) if given.get("filter") else None
+    filter_ = filter_parser.parse(given["filter"], catalog, call.quirks) if given.get("filter") else None
     if filter_:
         unknown = [name for name in filters.unknown_names(filter_) if not _is_known(name, beside)]
         call.quirks += [resource.unknown(name, catalog) for name in unknown]

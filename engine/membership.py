@@ -11,9 +11,9 @@ from uuid import UUID
 from msgspec import Struct
 
 from engine import patch
+from engine.elements import ChangeElements
 from engine.events import GroupEvent, MemberAwaited, MemberJoined, MembersAdded, MembersRemoved
 from engine.filters import Compare, Filter, Or, holds
-from engine.patch import ChangeElements
 from engine.refusals import Conflict, InvalidValue, NotMutable
 
 MOST_IN_EVENT = 1_000  # members

@@ -3,7 +3,8 @@
 from msgspec import Struct
 
 from engine.catalog import Catalog
-from engine.filters import Filter, Parser
+from engine.filter_parser import Parser
+from engine.filters import Filter
 from engine.refusals import InvalidPath
 from engine.schema import Attribute, Target
 from engine.values import Quirks

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
-from engine import extensions, filters
+from engine import extensions, filter_parser
 from engine.catalog import groups_of, users_of
 from engine.group import Group
 from engine.refusals import InvalidFilter
@@ -260,7 +260,7 @@ async def test_sql_finds_whom_the_words_of_the_rfc_choose(
 
     for tree in asked:
         text = text_of(tree)
-        page = await Users(owner).find(tenant_id, filters.parse(text, catalog), limit=100)
+        page = await Users(owner).find(tenant_id, filter_parser.parse(text, catalog), limit=100)
         assert sorted(user.id for user in page.users) == chosen(PEOPLE, documents, tree), text
 
 
@@ -280,7 +280,7 @@ async def test_sql_finds_the_groups_that_the_words_of_the_rfc_choose(
 
     for tree in asked:
         text = text_of(tree)
-        page = await Groups(owner).find(tenant_id, filters.parse(text, catalog), limit=100, base=BASE)
+        page = await Groups(owner).find(tenant_id, filter_parser.parse(text, catalog), limit=100, base=BASE)
         assert sorted(group.id for group in page.groups) == chosen(GROUPS, documents, tree), text
 
 
@@ -296,7 +296,7 @@ def test_an_operator_that_a_type_does_not_know_is_refused(name: str, attribute: 
     for operator in ("eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le"):
         text = f"{name} {operator} {value}"
         if operator in operators_for(attribute):
-            filters.parse(text, users_of(SETTINGS))
+            filter_parser.parse(text, users_of(SETTINGS))
         else:
             with pytest.raises(InvalidFilter):
-                filters.parse(text, users_of(SETTINGS))
+                filter_parser.parse(text, users_of(SETTINGS))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from engine import paths
 from engine.catalog import USERS
+from engine.filter_parser import parse
 from engine.filters import (
     And,
     Compare,
@@ -23,7 +24,6 @@ from engine.filters import (
     Present,
     Some,
     holds,
-    parse,
     unknown_names,
 )
 from engine.quirks import Quirk

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from engine import filters
+from engine import filter_parser
 from engine.catalog import USERS
 from engine.log import EventLog, LoggedEvent, Selection
 from engine.schema import ENTERPRISE
@@ -174,7 +174,7 @@ async def test_every_query_by_which_directories_match_uses_its_index(
     user_id = await owner.fetchval("SELECT md5('16000')::uuid")
     for text, index in MATCHING.items():
         page = await Users(explainer).find(
-            tenant_id, filters.parse(text.format(id=user_id), USERS), offset=0, limit=100
+            tenant_id, filter_parser.parse(text.format(id=user_id), USERS), offset=0, limit=100
         )
         assert [(user.id, page.total) for user in page.users] == [(user_id, 1)], text
         for mode in MODES:

@@ -8,7 +8,7 @@ from hypothesis import given as for_all
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
-from engine import filters, patch, resource, schema
+from engine import filter_parser, filters, patch, resource, schema
 from engine.catalog import USERS
 from engine.quirks import Quirk, at
 from engine.refusals import Refusal
@@ -88,7 +88,7 @@ def test_a_patchs_quirks_are_in_words_of_ours(operations: list[Any], body: dict[
 def test_a_filters_quirks_are_in_words_of_ours(text: str) -> None:
     quirks: list[str] = []
     with suppress(Refusal):
-        found = filters.parse(text, USERS, quirks)
+        found = filter_parser.parse(text, USERS, quirks)
         quirks += [resource.unknown(name, USERS) for name in filters.unknown_names(found)]
 
     assert set(quirks) <= OURS

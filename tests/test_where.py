@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import filters
+from engine import filter_parser
 from engine.catalog import USERS
 from engine.schema import CORE, ENTERPRISE, ROLLBOOK
 from engine.user import User
@@ -60,7 +60,7 @@ class People:
 
     async def find(self, text: str) -> list[str]:
         """The names of those whom the filter finds."""
-        page = await Users(self._owner).find(self.tenant_id, filters.parse(text, USERS), offset=0, limit=1_000)
+        page = await Users(self._owner).find(self.tenant_id, filter_parser.parse(text, USERS), offset=0, limit=1_000)
         assert page.total == len(page.users)
         return sorted(user.attributes["userName"] for user in page.users)
 
