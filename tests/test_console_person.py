@@ -104,7 +104,11 @@ async def test_times_that_are_none_and_people_that_are_nobody_are_told(directory
     admin = await visitor(directory, "admin")
     assert (await admin.get(f"/console/people/{ann}?as_of=yesterday")).status_code == 400
     assert (await admin.get(f"/console/people/{ann}?as_of=2999-01-01")).status_code == 400
-    assert (await admin.get(f"/console/people/{ann}?as_of=0001-01-01")).status_code == 404
+    too_early = await admin.get(f"/console/people/{ann}?as_of=0001-01-01")
+    assert too_early.status_code == 404
+    assert "was not here yet at that time" in too_early.text
+    assert "What happened" in too_early.text
+    assert (await admin.get(f"/console/people/{UUID(int=0)}?as_of=0001-01-01")).status_code == 404
     assert (await admin.get(f"/console/people/{uuid4()}")).status_code == 404
     assert (await admin.get(f"/console/people/{directory.tenant_id}")).status_code == 404
 

@@ -11,6 +11,7 @@ from api.console import html, words
 from api.console.asking import Names
 from api.v1_types import EventShown
 from engine.events import TYPES, AuditAccessed, Change, EvidenceExported, RequestRefused, TokenRevoked, encode
+from engine.settings import Role
 from engine.streams import SOURCES
 from projections.questions.attributes import Fate
 from projections.questions.changes import Kind, PersonChanged
@@ -58,6 +59,9 @@ def test_an_event_of_a_later_version_is_called_by_its_type() -> None:
     [
         (RequestRefused("POST", "/scim/v2/Users", 409, "Taken."), "409: Taken."),
         (AuditAccessed(question="roster", rows=1_200), "roster, 1,200 rows"),
+        (AuditAccessed(question="seat-changes", rows=1), "seat changes, 1 row"),
+        (AuditAccessed(question="console:people", rows=0), "the list of people, 0 rows"),
+        (AuditAccessed(question="console:sign-in", rows=0), "the console, by signing in"),
         (EvidenceExported(question="roster", rows=3, format="csv", sha256="0"), "roster, 3 rows as csv"),
         (TokenRevoked(UUID(int=3), "Entra"), ""),
     ],
@@ -115,6 +119,8 @@ def test_a_person_differs_in_what_is_not_as_before() -> None:
         (False, "no"),
         (7, "7"),
         ([], ""),
+        (datetime(2026, 11, 23, 9, tzinfo=UTC), "2026-11-23T09:00:00Z"),
+        ((Role("owner", "Owner"), "a"), "owner; display Owner, a"),
         (["a", "b"], "a, b"),
         ({"value": "ada@x", "type": "work", "primary": True}, "ada@x (work, primary)"),
         ({"value": "ada@x", "primary": False}, "ada@x"),

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from msgspec import Struct
 from starlette.responses import HTMLResponse, Response
 
 from engine.refusals import Busy, Refusal
@@ -70,7 +71,9 @@ def plain(value: Any) -> str:
 
 def readable(value: Any) -> str:
     """A value of an attribute in words: elements with their type, the parts of what is complex."""
-    if isinstance(value, list):
+    if isinstance(value, Struct | datetime | tuple):  # in what tokens and settings were changed to
+        value = msgspec.to_builtins(value)
+    if isinstance(value, list | tuple):
         return ", ".join(map(readable, value))
     if not isinstance(value, dict):
         return ("yes" if value else "no") if isinstance(value, bool) else plain(value)

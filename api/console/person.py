@@ -13,7 +13,7 @@ from api.console.somebody import id_of, name_of, person_of
 from api.console.visit import Visit, for_role
 from api.event_questions import STORY
 from engine.catalog import users_of
-from engine.refusals import BadRequest
+from engine.refusals import BadRequest, NotFound
 from engine.user import User
 from projections.question import AsOf, settle
 
@@ -38,18 +38,19 @@ class Shown(Struct, frozen=True):
 @for_role("auditor")
 async def show(visit: Visit) -> Response:
     user_id = id_of(visit)
-    wrong, seq, moment = "", None, None
+    wrong, status, seq, moment, user = "", 200, None, None, None
     try:
         if moment := _moment_asked_for(visit):
             seq = (await settle(visit.services.pool, visit.tenant_id, AsOf(as_of=moment))).to_seq
-    except BadRequest as refusal:
-        wrong, moment = refusal.detail, None
-    user = await person_of(visit, user_id, seq)
+            user = await person_of(visit, user_id, seq)
+    except (BadRequest, NotFound) as refusal:
+        wrong, status, seq, moment = refusal.detail, refusal.status, None, None
+    user = user or await person_of(visit, user_id)
     story = await ask(visit, STORY, {"id": str(user_id), **_only(visit, "after")})
     visit.note("console:person", 1, {"id": str(user_id), **_only(visit, "as_of")}, seq)
     return visit.page(
         "person.html",
-        400 if wrong else 200,
+        status,
         user=user,
         name=name_of(user),
         then=moment,

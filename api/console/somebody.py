@@ -31,8 +31,9 @@ async def person_of(visit: Visit, user_id: UUID, seq: int | None = None) -> User
         await wait_for(visit.services.pool, visit.tenant_id, ["history"], seq)
         user = await visit.services.histories.state_at_seq(visit.tenant_id, user_id, seq)
     if user is None:
-        when = " at that time" if seq is not None else ""
-        raise NotFound(f"There is no person with the id {user_id}{when}. The list of people leads to everybody.")
+        if seq is not None:
+            raise NotFound("This person was not here yet at that time. What follows is how it is now.")
+        raise NotFound(f"There is no person with the id {user_id}. The list of people leads to everybody.")
     call_of(visit.request).user_id = user_id
     return user
 

@@ -27,8 +27,8 @@ EVENTS = {
     "TokenIssued": "Token issued",
     "TokenRevoked": "Token revoked",
     "RequestRefused": "Write refused",
-    "AuditAccessed": "Audit looked at",
-    "EvidenceExported": "Audit exported",
+    "AuditAccessed": "Data looked at",
+    "EvidenceExported": "Data taken as a file",
 }
 _EDITS = {"AttributesChanged", "RoleAssigned", "Deactivated", "Reactivated"}
 SOURCES = {
@@ -41,10 +41,17 @@ SOURCES = {
 
 FATES = {
     "standing": "still stands",
-    "overwritten": "overwritten by the directory",
-    "confirmed": "confirmed by the directory",
+    "overwritten": "overwritten",
+    "confirmed": "confirmed",
     "edited again": "edited again",
     "person deleted": "person deleted",
+}
+# What is looked at on pages that answer none of the audit's questions.
+_PAGES = {
+    "console:people": "the list of people",
+    "console:person": "the page of a person",
+    "console:sign-in": "the console, by signing in",
+    "console:sync": "the page of the sync",
 }
 KINDS = {
     "joined": "joined",
@@ -70,11 +77,21 @@ def told(shown: EventShown) -> str:
         case RequestRefused() as refused:
             return f"{refused.status}: {refused.detail}"
         case EvidenceExported() as exported:
-            return f"{exported.question}, {exported.rows:,} rows as {exported.format}"
+            return f"{_looked_at(exported.question)}, {_rows(exported.rows)} as {exported.format}"
+        case AuditAccessed(question="console:sign-in" | "console:person") as accessed:
+            return _looked_at(accessed.question)
         case AuditAccessed() as accessed:
-            return f"{accessed.question}, {accessed.rows:,} rows"
+            return f"{_looked_at(accessed.question)}, {_rows(accessed.rows)}"
         case _:
             return ""
+
+
+def _looked_at(question: str) -> str:
+    return _PAGES.get(question, question.replace("-", " "))
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} {'row' if count == 1 else 'rows'}"
 
 
 def compared(shown: EventShown, names: Names) -> list[tuple[str, Any, Any]]:
