@@ -25,6 +25,14 @@ async def test_everything_known_of_a_person_says_where_it_comes_from(directory: 
     assert "/console/audit/events/" in title
 
 
+async def test_a_persons_page_leads_to_evidence_of_that_person_alone(directory: Directory) -> None:
+    ann = await directory.create("ann")
+    auditor = await visitor(directory, "audit:read")
+    link = f"/console/audit/evidence?user={ann}"
+    assert link in (await auditor.get(f"/console/people/{ann}")).text
+    assert f'name="user" type="text" value="{ann}"' in (await auditor.get(link)).text
+
+
 async def test_what_is_not_different_is_not_edited(directory: Directory) -> None:
     ann = await directory.create("ann", title="Engineer", emails=EMAILS)
     admin = await visitor(directory, "admin")

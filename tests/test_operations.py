@@ -11,6 +11,7 @@ from projections.operations import Checkpointed, Delivery, RebuildState, operati
 from tests.conftest import Directory, register
 from tests.replays import claimed, differences, fill, follow
 from tests.test_plans import Explainer
+from tests.visitors import visitor
 
 NAMES = [each.name for each in FOLLOWERS]
 
@@ -80,6 +81,9 @@ async def test_a_parked_event_is_told_with_its_place_and_type_and_what_is_wrong(
     assert history.parked.since <= await owner.fetchval("SELECT clock_timestamp()")
     assert "Error" in history.parked.error
     assert [each.name for each in found.followers if each.parked is None] == ["ledger"]  # which decodes nothing
+    page = (await (await visitor(directory, "admin")).get("/console/operations")).text
+    assert "history is parked" in page
+    assert "rollbook replay history --tenant NAME" in page
 
 
 async def test_checks_rebuilds_and_checkpoints_are_told(
