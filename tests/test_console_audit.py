@@ -91,6 +91,14 @@ async def test_what_cannot_be_asked_is_told_on_the_page_with_its_form(
     assert await looks(directory) == []
 
 
+async def test_who_gives_no_id_is_told_where_ids_are(directory: Directory) -> None:
+    auditor = await visitor(directory, "audit:read")
+    for path in ("/console/audit", "/console/audit/local-edits", "/console/audit/changes"):
+        page = (await auditor.get(f"{path}?user=ann")).text
+        assert '<a href="/console/people">people</a>' in page
+        assert "Take the whole answer" not in page
+
+
 async def test_people_are_called_by_their_names_and_tokens_by_theirs(directory: Directory) -> None:
     ann = await directory.create("ann@contoso.example")
     auditor = await visitor(directory, "audit:read")

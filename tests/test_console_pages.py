@@ -35,6 +35,19 @@ async def showcase(database: Database) -> AsyncIterator[tuple[Served, Showcase]]
         yield served, await fill(database, served, PEOPLE)
 
 
+async def test_on_paper_a_page_has_all_its_width_and_cuts_nothing_off(empty: Served, browser: Browser) -> None:
+    async with window(browser, empty) as opened:
+        await signed_in(opened, empty, "admin")
+        await opened.open("/console/audit")
+        await opened.page.emulate_media(media="print")
+        main = "document.querySelector('main').getBoundingClientRect().width / window.innerWidth"
+        assert await opened.page.evaluate(main) > 0.9
+        table = "(each => each.scrollWidth <= each.clientWidth)(document.querySelector('.wide'))"
+        assert await opened.page.evaluate(table)
+        zone = "getComputedStyle(document.querySelector('td time'), '::after').content"
+        assert "UTC" in await opened.page.evaluate(zone)
+
+
 async def test_no_page_of_an_empty_tenant_complains_or_keeps_anybody_out(empty: Served, browser: Browser) -> None:
     async with window(browser, empty) as opened:
         await opened.open("/console/sign-in")
