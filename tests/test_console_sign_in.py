@@ -67,11 +67,15 @@ async def test_the_cookie_is_for_this_host_alone_and_no_script_reads_it(director
     abroad = await directory.client.post("/console/sign-in", content=f"token={token}", headers=form)
     assert abroad.headers["set-cookie"].startswith("__Host-rollbook=")
     assert {"HttpOnly", "Secure", "SameSite=strict", "Path=/"} <= set(abroad.headers["set-cookie"].split("; "))
-    at_home = await directory.client.post(
-        "http://localhost:8080/console/sign-in", content=f"token={token}", headers=form
-    )
+    at_home, with_tls = [
+        await directory.client.post(
+            f"{scheme}://localhost:8080/console/sign-in", content=f"token={token}", headers=form
+        )
+        for scheme in ("http", "https")
+    ]
     assert at_home.headers["set-cookie"].startswith("rollbook=")
     assert "Secure" not in at_home.headers["set-cookie"]
+    assert with_tls.headers["set-cookie"].startswith("__Host-rollbook=")
 
 
 async def test_the_store_has_no_secret_of_a_session(directory: Directory, owner: asyncpg.Connection) -> None:
@@ -80,14 +84,15 @@ async def test_the_store_has_no_secret_of_a_session(directory: Directory, owner:
     assert ann.cookies["__Host-rollbook"][32:] not in kept
 
 
-async def test_a_session_ends_when_one_signs_out(directory: Directory) -> None:
-    ann = await visitor(directory, "admin")
+async def test_a_session_ends_when_one_signs_out_and_no_other_does(directory: Directory) -> None:
+    ann, bob = await visitor(directory, "admin"), await visitor(directory, "admin")
     cookies = dict(ann.cookies)
     assert (await ann.submit("/console/tokens", "/console/sign-out")).headers[
         "location"
     ] == "/console/sign-in?done=signed-out"
     assert ann.cookies == {}
     assert (await Visitor(directory.client, cookies).get("/console/tokens")).status_code == 303
+    assert (await bob.get("/console/tokens")).status_code == 200
 
 
 async def test_a_session_ends_with_its_token(directory: Directory) -> None:
@@ -103,6 +108,16 @@ async def test_a_session_ends_by_itself(directory: Directory, owner: asyncpg.Con
     assert (await ann.get("/console/tokens")).status_code == 303
     await visitor(directory, "admin")
     assert await owner.fetchval("SELECT count(*) FROM rollbook.console_sessions") == 1
+
+
+async def test_who_signs_in_lets_no_session_of_another_tenant_be_forgotten(
+    directory: Directory, owner: asyncpg.Connection
+) -> None:
+    theirs = await issue(directory.services, await register(directory.services, "fabrikam"), "admin")
+    await Visitor(directory.client).sign_in(theirs)
+    await owner.execute("UPDATE rollbook.console_sessions SET ends_at = now()")
+    await visitor(directory, "admin")
+    assert await owner.fetchval("SELECT count(*) FROM rollbook.console_sessions") == 2
 
 
 async def test_a_session_is_not_longer_than_its_token(directory: Directory, owner: asyncpg.Connection) -> None:

@@ -1,8 +1,10 @@
 """Decisions about one group: given this state and these facts, when this command, then these events or this refusal."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from engine import patch, resource
@@ -26,10 +28,12 @@ from engine.group import (
     ReplaceGroup,
     concerns_all,
     decide,
+    evolve,
     names,
 )
 from engine.membership import MOST_IN_EVENT, Facts, Member, NewIds
 from engine.refusals import Conflict, InvalidValue, NotFound, NotMutable, PreconditionFailed
+from engine.streams import Recorded
 
 TEAM, ANN, BOB, INNER, NEW = (UUID(int=number) for number in range(1, 6))
 GROUP = Group(id=TEAM, version=3, attributes={"displayName": "Team", "externalId": "X"})
@@ -133,6 +137,8 @@ def test_a_name_is_required() -> None:
         decided(ProvisionGroup(values(members=named(ANN))), group=None)
     with pytest.raises(InvalidValue, match="displayName is required"):
         decided(ReplaceGroup(values(displayName=" ")))
+    with pytest.raises(InvalidValue, match="cannot be taken away"):
+        decided(ReplaceGroup(values()))
 
 
 def test_a_member_is_not_changed_in_its_place() -> None:
@@ -141,7 +147,70 @@ def test_a_member_is_not_changed_in_its_place() -> None:
 
 
 def test_what_is_not_there_or_another_version_is_not_changed() -> None:
-    with pytest.raises(NotFound):
-        decided(DeleteGroup(), group=None)
+    gone = msgspec.structs.replace(GROUP, is_deleted=True)
+    for group in (None, gone):
+        with pytest.raises(NotFound):
+            decided(DeleteGroup(), group=group)
     with pytest.raises(PreconditionFailed):
         decided(DeleteGroup(), versions=frozenset({2}))
+    assert decided(DeleteGroup(), versions=frozenset({2, 3})) == [GroupDeleted()]
+
+
+def test_values_and_members_change_in_one_request() -> None:
+    command = patching(
+        {"op": "add", "path": "members", "value": named(ANN)},
+        {"op": "replace", "path": "displayName", "value": "Crew"},
+        {"op": "replace", "path": "externalId", "value": "X"},
+        {"op": "remove", "path": "members", "value": named(BOB)},
+    )
+
+    assert decided(command, HERE[str(BOB)]) == [
+        GroupChanged({"displayName": Change("Team", "Crew")}),
+        MembersRemoved(users=(BOB,)),
+        MembersAdded(users=(ANN,)),
+    ]
+
+
+def test_a_value_of_null_is_none() -> None:
+    command = ProvisionGroup(resource.Values({"displayName": "Team", "externalId": None}))
+
+    assert decided(command, group=None) == [GroupProvisioned({"displayName": "Team"})]
+
+
+def test_a_put_concerns_all_members() -> None:
+    assert concerns_all(ReplaceGroup(values(displayName="Team")))
+
+
+def evolved(*events: GroupEvent) -> Group | None:
+    """The group after the events, one a minute."""
+    group = None
+    for version, event in enumerate(events, 1):
+        at = datetime(2026, 1, 1, 0, version, tzinfo=UTC)
+        group = evolve(group, Recorded(TEAM, version, "directory", event, at))
+    return group
+
+
+def test_a_group_is_what_its_events_make_of_it() -> None:
+    group = evolved(
+        GroupProvisioned({"displayName": "Team", "externalId": "X", "unchanged": "Y"}),
+        GroupChanged({"displayName": Change("Team", "Crew"), "externalId": Change("X", None)}),
+        MembersAdded(users=(ANN,)),
+        GroupDeleted(),
+    )
+
+    assert group == Group(
+        id=TEAM,
+        version=4,
+        attributes={"displayName": "Crew", "unchanged": "Y"},
+        is_deleted=True,
+        created_at=datetime(2026, 1, 1, 0, 1, tzinfo=UTC),
+        modified_at=datetime(2026, 1, 1, 0, 4, tzinfo=UTC),
+        deleted_at=datetime(2026, 1, 1, 0, 4, tzinfo=UTC),
+    )
+
+
+def test_a_log_that_cannot_be_is_told() -> None:
+    with pytest.raises(LookupError, match="begins with GroupDeleted"):
+        evolved(GroupDeleted())
+    with pytest.raises(LookupError, match="provisioned twice"):
+        evolved(GroupProvisioned({"displayName": "Team"}), GroupProvisioned({"displayName": "Team"}))
