@@ -168,7 +168,7 @@ async def test_an_auditor_reads_and_changes_nothing(directory: Directory) -> Non
     auditor = await visitor(directory, "audit:read")
     refused = await auditor.get("/console/tokens")
     assert refused.status_code == 403
-    assert "You are signed in as auditor" in refused.text
+    assert "You are signed in as auditor, and this is for admins and owners." in refused.text
 
 
 async def test_nobody_sees_another_tenant(directory: Directory) -> None:
