@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import get_args
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
@@ -100,7 +101,8 @@ async def test_who_is_not_signed_in_is_led_to_the_sign_in_from_everywhere(direct
     for address in sorted(ADDRESSES - OPEN):
         method, _, path = address.partition(" ")
         answer = await (nobody.get if method == "GET" else nobody.post)(filled(path))
-        assert (answer.status_code, answer.headers["location"][:16]) == (303, "/console/sign-in"), address
+        back = f"?next={quote(filled(path), safe='')}" if method == "GET" and path != "/console" else ""
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/console/sign-in{back}"), address
 
 
 @pytest.mark.parametrize("path", FORMS)

@@ -164,6 +164,16 @@ async def test_an_older_browser_says_where_a_form_comes_from_by_its_origin(
     assert answer.status_code == status
 
 
+async def test_what_a_browser_says_of_the_site_counts_more_than_a_host_that_a_proxy_has_changed(
+    directory: Directory,
+) -> None:
+    token = await issue(directory.services, directory.tenant_id, "admin")
+    answer = await Visitor(directory.client).post(
+        "/console/sign-in", {"token": token}, {"Origin": "https://proxy.example"}
+    )
+    assert answer.status_code == 303
+
+
 async def test_an_auditor_reads_and_changes_nothing(directory: Directory) -> None:
     auditor = await visitor(directory, "audit:read")
     refused = await auditor.get("/console/tokens")
