@@ -7,11 +7,12 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from api.console.visit import safe_next
+from api.console.visit import LARGEST_FORM, safe_next
 from tests.conftest import Directory, issue, register
-from tests.visitors import Visitor, form_word, visitor
+from tests.visitors import SAME_ORIGIN, Visitor, form_word, visitor
 
 PAGES = ("/console", "/console/tokens")
+FORM = "application/x-www-form-urlencoded"
 
 
 async def test_who_is_not_signed_in_is_led_to_the_sign_in_and_back_to_the_page_afterwards(directory: Directory) -> None:
@@ -172,6 +173,34 @@ async def test_what_a_browser_says_of_the_site_counts_more_than_a_host_that_a_pr
         "/console/sign-in", {"token": token}, {"Origin": "https://proxy.example"}
     )
     assert answer.status_code == 303
+
+
+async def test_who_says_of_no_form_where_it_comes_from_is_no_browser(directory: Directory) -> None:
+    token = await issue(directory.services, directory.tenant_id, "admin")
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await directory.client.post("/console/sign-in", content=f"token={token}", headers=form)
+    assert answer.status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "status", "word"),
+    [
+        (b"token=x", "text/plain", 400, "application/x-www-form-urlencoded"),
+        (b"token=\xff", FORM, 400, "not UTF-8"),
+        (b"token=%FF", FORM, 400, "not UTF-8"),
+        (b"x=1&" * 1_001, FORM, 400, "too many fields"),
+        (b"token=%00", FORM, 400, "NUL"),
+        (b"%00=x", FORM, 400, "NUL"),
+        (b"x" * (LARGEST_FORM + 1), FORM, 413, "8,388,608 bytes"),
+        (b"token=" + b"x" * 1_000, f"{FORM}; charset=utf-8", 401, "not copied whole"),
+    ],
+)
+async def test_what_is_no_form_is_refused_with_what_is_wrong(
+    directory: Directory, content: bytes, media_type: str, status: int, word: str
+) -> None:
+    headers = {"Content-Type": media_type, **SAME_ORIGIN}
+    answer = await directory.client.post("/console/sign-in", content=content, headers=headers)
+    assert (answer.status_code, word in answer.text) == (status, True), answer.text[-600:]
 
 
 async def test_an_auditor_reads_and_changes_nothing(directory: Directory) -> None:
