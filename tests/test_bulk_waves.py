@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from engine import bulk
 from engine.bulk import Operation, next_wave, references, resolved
+from engine.quirks import Quirk
+from engine.values import Quirks
 
 
 def operations(*given: dict[str, Any]) -> tuple[Operation, ...]:
@@ -104,3 +106,11 @@ def test_references_are_found_and_resolved_wherever_a_value_may_stand() -> None:
         "$ref": "../Users/3",
         "count": 1,
     }
+
+
+def test_a_message_without_its_schema_is_read_and_noted() -> None:
+    quirks: Quirks = []
+    assert bulk.read({"schemas": [bulk.REQUEST], "Operations": []}, quirks) == bulk.read({"operations": []}, [])
+    assert quirks == []
+    bulk.read({"Operations": []}, quirks)
+    assert quirks == [Quirk.NO_SCHEMAS]
