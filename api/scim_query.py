@@ -11,6 +11,7 @@ from api import wire
 from api.call import Call, call_of
 from api.scim_resource import Choice
 from engine import filter_parser, filters, resource
+from engine import quirks as told
 from engine.catalog import Catalog
 from engine.filters import Filter
 from engine.quirks import Quirk
@@ -24,6 +25,7 @@ MOST_RESULTS = 1000
 SEARCH_REQUEST = "urn:ietf:params:scim:api:messages:2.0:SearchRequest"
 
 _NAMES = ("filter", "attributes", "excludedAttributes", "sortBy", "sortOrder", "startIndex", "count", "cursor")
+_LISTS = ("attributes", "excludedAttributes")  # in a body (RFC 7644 §3.4.3)
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 
 
@@ -63,11 +65,12 @@ async def of_body(request: Request, catalog: Catalog, beside: Catalog | None = N
     if "schemas" not in members:
         call.quirks.append(Quirk.NO_SCHEMAS)
     given = {name: members[name.lower()] for name in _NAMES if members.get(name.lower()) is not None}
+    call.quirks += [told.at(name, Quirk.ONE_FOR_LIST) for name in _LISTS if isinstance(given.get(name), str)]
     return _read({name: _text(name, value) for name, value in given.items()}, catalog, beside, call)
 
 
 def _text(name: str, value: Any) -> str:
-    if name in {"attributes", "excludedAttributes"} and isinstance(value, list):
+    if name in _LISTS and isinstance(value, list):
         return ",".join(_text(f"a name in {name}", each) for each in value)
     if name in {"startIndex", "count"} and type(value) is int:
         return str(value)

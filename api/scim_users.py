@@ -234,7 +234,12 @@ def known(request: Request, found: User | Group) -> Response | None:
 
 
 def if_match(request: Request) -> frozenset[int] | None:
-    """The versions that the client would change (RFC 7644 §3.14); None if any will do."""
+    """The versions that the client would change (RFC 7644 §3.14); None if any will do.
+
+    `If-None-Match: *` would change nothing that is there (RFC 9110 §13.1.2).
+    """
+    if "*" in tags(request, "if-none-match"):
+        return frozenset()
     found = tags(request, "if-match")
     if found <= {"*"}:
         return None

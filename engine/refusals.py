@@ -154,7 +154,7 @@ class NotUnique(Conflict):
 
 
 class PreconditionFailed(Refusal):
-    """The resource is no longer the version that If-Match names; read it again."""
+    """The resource is not the version that the condition of the request names; read it again."""
 
     status = 412
 

@@ -156,7 +156,7 @@ def existing(user: User, terms: Terms) -> User:
 
 def provisioned(values: Values, settings: Settings) -> UserProvisioned:
     attributes = {key: value for key, value in values.leaves.items() if value is not None and key != "active"}
-    if not attributes.get("userName"):
+    if not str(attributes.get("userName", "")).strip():
         raise InvalidValue("userName is required.")
     check_values(values, settings)
     extensions.check(users_of(settings), {}, attributes)
@@ -179,7 +179,7 @@ def changes(user: User, values: Values, terms: Terms) -> list[UserEvent]:
     """The events that bring the user's values to the given ones; values of other leaves stay."""
     given = dict(values.leaves)
     active = given.pop("active", None)
-    if not given.get("userName", True):
+    if "userName" in given and not str(given["userName"] or "").strip():
         raise InvalidValue("userName is required and cannot be taken away.")
     if given.get("role") is None:  # a role that is taken away or left empty changes nothing
         given.pop("role", None)

@@ -184,6 +184,8 @@ async def test_versions_are_the_same_everywhere_and_guard_what_they_name(
     for method, body in (("PUT", BODIES[kind]), ("PATCH", REPLACE), ("DELETE", None)):
         stale = await grouped.request(method, address, json=body, headers={"If-Match": first})
         assert (stale.status_code, stale.json()["status"]) == (412, "412")
+        only_new = await grouped.request(method, address, json=body, headers={"If-None-Match": "*"})
+        assert only_new.status_code == 412
     again = await grouped.request("PUT", address, json=BODIES[kind], headers={"If-Match": f"{first}, {second}"})
     assert (again.status_code, again.headers["etag"]) == (200, second)
 

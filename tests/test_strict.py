@@ -106,6 +106,14 @@ async def test_a_filter_that_is_no_scim_is_refused(strict: Directory, text: str)
     assert answer.json()["scimType"] in {"invalidFilter", "invalidPath"}
 
 
+async def test_a_search_lists_the_attributes_that_it_wants(strict: Directory) -> None:
+    message = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"]}
+    one = await strict.request("POST", f"{USERS}/.search", json={**message, "attributes": "userName"})
+    assert (one.status_code, one.json()["scimType"]) == (400, "invalidValue")
+    several = await strict.request("POST", f"{USERS}/.search", json={**message, "attributes": ["userName"]})
+    assert several.status_code == 200
+
+
 async def test_a_body_of_another_type_is_refused(strict: Directory) -> None:
     headers = {"Content-Type": "application/merge-patch+json"}
     assert (await strict.request("POST", USERS, json=user(), headers=headers)).status_code == 415

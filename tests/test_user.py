@@ -130,7 +130,7 @@ def test_null_and_empty_values_of_a_creation_are_not_kept() -> None:
     assert given(*decide(creation(body), None)).attributes == {"userName": "ann@example.com"}
 
 
-@pytest.mark.parametrize("body", [{}, {"userName": None}, {"userName": ""}, {"displayName": "Ann"}])
+@pytest.mark.parametrize("body", [{}, {"userName": None}, {"userName": ""}, {"userName": " "}, {"displayName": "Ann"}])
 def test_a_creation_without_a_user_name_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(InvalidValue, match="userName is required"):
         decide(creation(body), None)
@@ -221,7 +221,9 @@ def test_a_put_takes_away_the_parts_of_a_name_that_it_leaves_out() -> None:
     assert decide(command, user) == [changed({"name.familyName": ("Lee", None)})]
 
 
-@pytest.mark.parametrize("command", [put({"title": "X"}), put({"userName": ""}), replace("userName", None)])
+@pytest.mark.parametrize(
+    "command", [put({"title": "X"}), put({"userName": ""}), put({"userName": " \t"}), replace("userName", None)]
+)
 def test_the_user_name_can_be_changed_but_not_taken_away(command: UserCommand) -> None:
     assert decide(replace("userName", "bob@example.com"), given(ANN)) == [
         changed({"userName": ("ann@example.com", "bob@example.com")})
