@@ -122,6 +122,34 @@ def test_a_change_of_single_members_asks_for_no_others() -> None:
     assert names(command) == [str(ANN), str(BOB), "a", "b"]
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "replace", "path": "members", "value": []},
+        {"op": "remove", "path": "members"},
+        {"op": "remove", "path": 'members[value eq "a" or type eq "Group"]'},
+        {"op": "remove", "path": 'members[type eq "Group" or value eq "a"]'},
+        {"op": "remove", "path": 'members[value ne "a"]'},
+    ],
+)
+def test_what_may_concern_any_member_asks_for_all_and_names_none(operation: dict[str, Any]) -> None:
+    command = patching(operation)
+
+    assert concerns_all(command)
+    assert names(command) == []
+
+
+def test_whom_a_group_awaits_is_chosen_by_the_value_that_was_sent_and_has_no_type() -> None:
+    awaited = Member(NEW, None, "later")
+
+    chosen = patching({"op": "remove", "path": 'members[value co "ate"]'})
+    assert decided(chosen, HERE[str(ANN)], awaited) == [MembersRemoved(awaited=(NEW,))]
+    with_type = patching({"op": "remove", "path": "members[type pr]"})
+    assert decided(with_type, HERE[str(ANN)], awaited) == [MembersRemoved(users=(ANN,))]
+    by_id = patching({"op": "remove", "path": f'members[value sw "{str(ANN)[:20]}" and value ew "2"]'})
+    assert decided(by_id, HERE[str(ANN)], awaited) == [MembersRemoved(users=(ANN,))]
+
+
 def test_deleting_needs_no_members() -> None:
     assert not concerns_all(DeleteGroup())
     assert decided(DeleteGroup()) == [GroupDeleted()]
@@ -141,9 +169,27 @@ def test_a_name_is_required() -> None:
         decided(ReplaceGroup(values()))
 
 
-def test_a_member_is_not_changed_in_its_place() -> None:
+@pytest.mark.parametrize(
+    ("op", "path"),
+    [
+        ("replace", f'members[value eq "{ANN}"].value'),
+        ("remove", f'members[value eq "{ANN}"].value'),
+        ("replace", f'members[value eq "{ANN}"]'),
+    ],
+)
+def test_a_member_is_not_changed_in_its_place(op: str, path: str) -> None:
+    value = {} if op == "remove" else {"value": {"value": str(BOB)} if path.endswith("]") else str(BOB)}
     with pytest.raises(NotMutable):
-        names(patching({"op": "replace", "path": f'members[value eq "{ANN}"].value', "value": str(BOB)}))
+        names(patching({"op": op, "path": path, **value}))
+
+
+@pytest.mark.parametrize("element", [{"type": "User"}, {"value": ""}, {"value": None}, {}])
+def test_each_member_has_a_value(element: dict[str, Any]) -> None:
+    for op in ("add", "replace", "remove"):
+        with pytest.raises(InvalidValue, match=r"members\[0\] has no value"):
+            patching({"op": op, "path": "members", "value": [element]})
+    with pytest.raises(InvalidValue, match=r"members\[0\] has no value"):
+        values(displayName="Team", members=[element])
 
 
 def test_what_is_not_there_or_another_version_is_not_changed() -> None:

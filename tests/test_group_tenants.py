@@ -29,6 +29,7 @@ SHOWN = [
     f"/v1/groups/{TEAM}/members",
     f"/v1/users/{ANN}/groups",
     f"/v1/users/{ANN}",
+    "/v1/users",
     *(
         f"/scim/v2/Users?attributes=id&filter={filter_}"
         for filter_ in (
@@ -55,7 +56,7 @@ def without_times(value: Any) -> Any:
         return [without_times(each) for each in value]
     if not isinstance(value, dict):
         return value
-    times = {"meta", "created_at", "modified_at", "since", "as_of_seq"}
+    times = {"meta", "created_at", "modified_at", "deleted_at", "since", "as_of_seq"}
     return {name: without_times(each) for name, each in value.items() if name not in times}
 
 
@@ -63,6 +64,7 @@ async def seen(directory: Directory) -> list[Any]:
     """All that a tenant tells of its groups, and what has happened in it."""
     await Following(directory.services.pool, FOLLOWERS).catch_up()
     answers = [await directory.request("GET", path) for path in SHOWN]
+    assert all(each.status_code in {200, 404} for each in answers)
     events = await directory.services.pool.fetch(
         "SELECT stream_id, type FROM rollbook.events WHERE tenant_id = $1 AND stream_id <> tenant_id ORDER BY seq",
         directory.tenant_id,
