@@ -70,7 +70,7 @@ GroupCommand = ProvisionGroup | ReplaceGroup | PatchGroup | DeleteGroup
 
 
 def names(command: GroupCommand) -> list[str]:
-    """The values of members that the command names. Raises InvalidValue or NotMutable if it names them wrongly."""
+    """The values of members that the command names. Raises NotMutable if it would change one."""
     match command:
         case ProvisionGroup(values) | ReplaceGroup(values):
             found = list(values_of(values.leaves.get("members")))

@@ -14,7 +14,7 @@ from engine import patch
 from engine.elements import ChangeElements
 from engine.events import GroupEvent, MemberAwaited, MemberJoined, MembersAdded, MembersRemoved
 from engine.filters import Compare, Filter, Or, holds
-from engine.refusals import Conflict, InvalidValue, NotMutable
+from engine.refusals import Conflict, NotMutable
 
 MOST_IN_EVENT = 1_000  # members
 
@@ -79,10 +79,8 @@ def named_in(operation: ChangeElements) -> Iterator[str]:
 
 
 def values_of(elements: Iterable[Mapping[str, Any]] | None) -> Iterator[str]:
-    for each in elements or ():
-        if "value" not in each:
-            raise InvalidValue("Each of the members needs its value, the id of a user or of a group.")
-        yield each["value"]
+    """Each element has a value, or it would have been refused when it was read."""
+    return (each["value"] for each in elements or ())
 
 
 def _values_in(filter_: Filter) -> list[str] | None:

@@ -140,8 +140,10 @@ async def issue(services: Services, tenant_id: UUID, *scopes: str, life: timedel
 
 
 @asynccontextmanager
-async def directory_in(database: Database, issuer: IssuerSettings | None = None) -> AsyncIterator[Directory]:
-    app = create_app(lambda: open_services(database.service_url, issuer=issuer))
+async def directory_in(
+    database: Database, issuer: IssuerSettings | None = None, public_url: str | None = None
+) -> AsyncIterator[Directory]:
+    app = create_app(lambda: open_services(database.service_url, public_url, issuer=issuer))
     async with app.router.lifespan_context(app):
         services = app.state.services
         tenant_id = await register(services, "contoso")

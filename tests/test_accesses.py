@@ -17,6 +17,7 @@ from projections.connections import connected
 from projections.question import Question
 from tests.conftest import Directory, issue
 from tests.test_questions import REQUIRED, address_of
+from tests.visitors import visitor
 
 Json = dict[str, Any]
 
@@ -183,6 +184,19 @@ async def test_nobody_waits_for_a_note_and_nothing_of_it_is_lost(
 
     assert [look["question"] for look in await looks.new()] == ["seats-then"] * 3
     assert (await company.request("GET", "/v1/seats-then")).status_code == 200
+
+
+async def test_no_page_of_the_console_is_shown_while_looking_cannot_be_noted(
+    company: Directory, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = await visitor(company, "audit:read")
+    await company.services.accesses.drain()
+    monkeypatch.setattr(accesses, "MOST_UNWRITTEN", 1)
+    async with no_appends(company, owner):
+        assert (await ann.get("/console/people")).status_code == 200
+        refused = await ann.get("/console/people")
+
+    assert (refused.status_code, "cannot be noted now" in refused.text) == (503, True)
 
 
 TERMINATE_WAITING = """

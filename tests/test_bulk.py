@@ -95,13 +95,14 @@ async def test_what_one_operation_does_wrong_is_its_own(directory: Directory, ow
         patch(nobody, title="x"),
         post("bob", active="perhaps"),
         {"method": "POST", "path": "/Users", "data": {"userName": "no id"}},
+        {"method": "POST", "path": "/Users", "bulkId": "", "data": {"userName": "no id"}},
         {"method": "POST", "path": "/Rockets", "bulkId": "r", "data": {}},
         {"method": "DELETE", "path": "/Users"},
         {"method": "POST", "path": f"/Users/{nobody}", "bulkId": "n", "data": {}},
         post("cay"),
     )
 
-    assert statuses(results) == ["201", "409", "404", "400", "400", "404", "405", "405", "201"]
+    assert statuses(results) == ["201", "409", "404", "400", "400", "400", "404", "405", "405", "201"]
     assert results[1]["response"]["scimType"] == "uniqueness"
     assert results[1]["response"]["status"] == "409"
     assert "location" not in results[1]
@@ -109,7 +110,7 @@ async def test_what_one_operation_does_wrong_is_its_own(directory: Directory, ow
     assert "bulkId" in results[4]["response"]["detail"]
     assert set(await names(directory)) == {"ann", "cay"}
     refused = await owner.fetch("SELECT data ->> 'path' AS path FROM rollbook.events WHERE type = 'RequestRefused'")
-    assert sorted(row["path"] for row in refused) == [USERS] * 3
+    assert sorted(row["path"] for row in refused) == [USERS] * 4
 
 
 async def test_operations_refer_to_each_other_by_bulk_id_in_any_order(directory: Directory) -> None:
@@ -192,12 +193,14 @@ async def test_a_version_is_held_to(directory: Directory) -> None:
         ([], 400, "object"),
         ({"Operations": [7]}, 400, "Operations[0] must be an object"),
         ({"Operations": [{"method": "GET", "path": "/Users"}]}, 400, "Operations[0].method"),
+        ({"Operations": [{"path": "/Users", "data": {}}]}, 400, "Operations[0].method"),
         ({"Operations": [{"method": "POST", "path": 7, "data": {}}]}, 400, "Operations[0].path takes a string"),
         ({"Operations": [{"method": "POST", "bulkId": "a", "data": {}}]}, 400, "Operations[0].path is missing"),
         ({"Operations": [{"method": "PUT", "path": "/Users/x"}]}, 400, "Operations[0].data is missing"),
         ({"Operations": [post("a"), post("b", "a")]}, 400, "two operations"),
         ({"Operations": [post("a")], "failOnErrors": 0}, 400, "failOnErrors"),
         ({"Operations": [post("a")], "failOnErrors": True}, 400, "failOnErrors"),
+        ({"Operations": [post("a")], "failOnErrors": "1"}, 400, "failOnErrors"),
         ({"Operations": [post("a")] * (MOST_OPERATIONS + 1)}, 413, str(MOST_OPERATIONS)),
         ({"Operations": [post("a", title="x" * LARGEST_BODY)]}, 413, str(LARGEST_BODY)),
     ],

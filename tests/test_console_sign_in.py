@@ -7,11 +7,12 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from api.console.visit import safe_next
+from api.console.visit import LARGEST_FORM, safe_next
 from tests.conftest import Directory, issue, register
-from tests.visitors import Visitor, form_word, visitor
+from tests.visitors import SAME_ORIGIN, Visitor, form_word, visitor
 
 PAGES = ("/console", "/console/tokens")
+FORM = "application/x-www-form-urlencoded"
 
 
 async def test_who_is_not_signed_in_is_led_to_the_sign_in_and_back_to_the_page_afterwards(directory: Directory) -> None:
@@ -67,11 +68,15 @@ async def test_the_cookie_is_for_this_host_alone_and_no_script_reads_it(director
     abroad = await directory.client.post("/console/sign-in", content=f"token={token}", headers=form)
     assert abroad.headers["set-cookie"].startswith("__Host-rollbook=")
     assert {"HttpOnly", "Secure", "SameSite=strict", "Path=/"} <= set(abroad.headers["set-cookie"].split("; "))
-    at_home = await directory.client.post(
-        "http://localhost:8080/console/sign-in", content=f"token={token}", headers=form
-    )
+    at_home, with_tls = [
+        await directory.client.post(
+            f"{scheme}://localhost:8080/console/sign-in", content=f"token={token}", headers=form
+        )
+        for scheme in ("http", "https")
+    ]
     assert at_home.headers["set-cookie"].startswith("rollbook=")
     assert "Secure" not in at_home.headers["set-cookie"]
+    assert with_tls.headers["set-cookie"].startswith("__Host-rollbook=")
 
 
 async def test_the_store_has_no_secret_of_a_session(directory: Directory, owner: asyncpg.Connection) -> None:
@@ -80,14 +85,15 @@ async def test_the_store_has_no_secret_of_a_session(directory: Directory, owner:
     assert ann.cookies["__Host-rollbook"][32:] not in kept
 
 
-async def test_a_session_ends_when_one_signs_out(directory: Directory) -> None:
-    ann = await visitor(directory, "admin")
+async def test_a_session_ends_when_one_signs_out_and_no_other_does(directory: Directory) -> None:
+    ann, bob = await visitor(directory, "admin"), await visitor(directory, "admin")
     cookies = dict(ann.cookies)
     assert (await ann.submit("/console/tokens", "/console/sign-out")).headers[
         "location"
     ] == "/console/sign-in?done=signed-out"
     assert ann.cookies == {}
     assert (await Visitor(directory.client, cookies).get("/console/tokens")).status_code == 303
+    assert (await bob.get("/console/tokens")).status_code == 200
 
 
 async def test_a_session_ends_with_its_token(directory: Directory) -> None:
@@ -103,6 +109,16 @@ async def test_a_session_ends_by_itself(directory: Directory, owner: asyncpg.Con
     assert (await ann.get("/console/tokens")).status_code == 303
     await visitor(directory, "admin")
     assert await owner.fetchval("SELECT count(*) FROM rollbook.console_sessions") == 1
+
+
+async def test_who_signs_in_lets_no_session_of_another_tenant_be_forgotten(
+    directory: Directory, owner: asyncpg.Connection
+) -> None:
+    theirs = await issue(directory.services, await register(directory.services, "fabrikam"), "admin")
+    await Visitor(directory.client).sign_in(theirs)
+    await owner.execute("UPDATE rollbook.console_sessions SET ends_at = now()")
+    await visitor(directory, "admin")
+    assert await owner.fetchval("SELECT count(*) FROM rollbook.console_sessions") == 2
 
 
 async def test_a_session_is_not_longer_than_its_token(directory: Directory, owner: asyncpg.Connection) -> None:
@@ -149,11 +165,49 @@ async def test_an_older_browser_says_where_a_form_comes_from_by_its_origin(
     assert answer.status_code == status
 
 
+async def test_what_a_browser_says_of_the_site_counts_more_than_a_host_that_a_proxy_has_changed(
+    directory: Directory,
+) -> None:
+    token = await issue(directory.services, directory.tenant_id, "admin")
+    answer = await Visitor(directory.client).post(
+        "/console/sign-in", {"token": token}, {"Origin": "https://proxy.example"}
+    )
+    assert answer.status_code == 303
+
+
+async def test_who_says_of_no_form_where_it_comes_from_is_no_browser(directory: Directory) -> None:
+    token = await issue(directory.services, directory.tenant_id, "admin")
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await directory.client.post("/console/sign-in", content=f"token={token}", headers=form)
+    assert answer.status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "status", "word"),
+    [
+        (b"token=x", "text/plain", 400, "application/x-www-form-urlencoded"),
+        (b"token=\xff", FORM, 400, "not UTF-8"),
+        (b"token=%FF", FORM, 400, "not UTF-8"),
+        (b"x=1&" * 1_001, FORM, 400, "too many fields"),
+        (b"token=%00", FORM, 400, "NUL"),
+        (b"%00=x", FORM, 400, "NUL"),
+        (b"x" * (LARGEST_FORM + 1), FORM, 413, "8,388,608 bytes"),
+        (b"token=" + b"x" * 1_000, f"{FORM}; charset=utf-8", 401, "not copied whole"),
+    ],
+)
+async def test_what_is_no_form_is_refused_with_what_is_wrong(
+    directory: Directory, content: bytes, media_type: str, status: int, word: str
+) -> None:
+    headers = {"Content-Type": media_type, **SAME_ORIGIN}
+    answer = await directory.client.post("/console/sign-in", content=content, headers=headers)
+    assert (answer.status_code, word in answer.text) == (status, True), answer.text[-600:]
+
+
 async def test_an_auditor_reads_and_changes_nothing(directory: Directory) -> None:
     auditor = await visitor(directory, "audit:read")
     refused = await auditor.get("/console/tokens")
     assert refused.status_code == 403
-    assert "You are signed in as auditor" in refused.text
+    assert "You are signed in as auditor, and this is for admins and owners." in refused.text
 
 
 async def test_nobody_sees_another_tenant(directory: Directory) -> None:
