@@ -1,7 +1,7 @@
 """The page of seats: used and free, by role, over time, and who took and freed them."""
 
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from typing import Literal
 
 from msgspec import Struct
@@ -15,7 +15,7 @@ from api.console.visit import Visit, for_role
 from api.export import FORMATS
 from engine.refusals import BadRequest
 from projections.questions.seats_taken import SEAT_CHANGES
-from projections.seat_curve import SeatCurve
+from projections.seat_curve import Peak, SeatCurve
 from projections.seats_over_time import SeatSpan, points_of, seats_over_time
 
 MONTHS = 13  # of peaks that are shown
@@ -52,12 +52,16 @@ async def show(visit: Visit) -> Response:
         counts=counts,
         plot=plot(points_of(spans, now), counts.limit, since=since, until=now),
         spans=[each for before, each in pairwise([None, *spans]) if each and _is_news(before, each)],
-        months=list(reversed(months)),
+        months=list(reversed(_since_the_first_seat(months))),
         taken=list(reversed(taken.rows)),
         names=await names(visit, taken.rows),
         words=words,
         formats=FORMATS,
     )
+
+
+def _since_the_first_seat(months: list[Peak]) -> list[Peak]:
+    return list(dropwhile(lambda each: not each.peak, months))
 
 
 def _is_news(before: SeatSpan | None, span: SeatSpan) -> bool:
