@@ -247,7 +247,8 @@ async def test_everything_can_be_done_by_keyboard(company: Company, browser: Bro
     async with window(browser, company.served) as opened:
         page = opened.page
         await opened.open("/console/sign-in")
-        await page.keyboard.type(token)  # the field has the focus
+        await expect(page.get_by_label("Token")).to_be_focused()  # by itself, once it is drawn
+        await page.keyboard.type(token)
         await page.keyboard.press("Enter")
         await page.wait_for_url(re.compile("/console/people"))
         for name in ("Seats", "People"):
