@@ -152,6 +152,14 @@ def started(database: Database) -> Iterator[list[subprocess.Popen[bytes]]]:
         each.wait()
 
 
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """As on a terminal: what a shell starts in the background, and all that this starts, is deaf to Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def in_a_shell(line: str, database: Database) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(["/bin/bash", "-c", line], capture_output=True, env=environment(database), check=False)  # noqa: S603
 
@@ -187,7 +195,7 @@ async def test_a_reader_who_has_seen_enough_ends_it_and_the_log_says_so(
     assert look["is_whole"] is False
 
 
-@pytest.mark.usefixtures("much")
+@pytest.mark.usefixtures("much", "listening")
 async def test_ctrl_c_leaves_no_file_and_the_log_says_so(
     database: Database, owner: asyncpg.Connection, tmp_path: Path, started: list[subprocess.Popen[bytes]]
 ) -> None:
